@@ -1,0 +1,11 @@
+# Sourced by every gate: strict shell, the repository's root, the development environment.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+out="$PWD/.ci/out"
+bin="$PWD/.venv/bin"
+mkdir -p "$out"
+make --no-print-directory dev
+
+# The line that .ci/run puts into its table.
+report() { printf '== %s\n' "$*"; }

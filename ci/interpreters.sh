@@ -1,0 +1,36 @@
+# The unit tests on every supported Python that this machine has, besides the one in .venv.
+. "$(dirname "$0")/common.sh"
+
+main=$("$bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+ran="$main (test)"
+missing=""
+
+# A version is on the PATH, or known to pyenv; a shim of pyenv that leads nowhere fails when it is run.
+find_python() {
+    local candidate root
+    root=$(pyenv root 2>/dev/null || true)
+    for candidate in "python$1" ${root:+"$root/versions/$1".*/bin/python}; do
+        "$candidate" -c 'import sys; print(sys.executable)' 2>/dev/null && return
+    done
+    return 1
+}
+
+for version in 3.10 3.11 3.12 3.13; do
+    [ "$version" = "$main" ] && continue
+    if ! python=$(find_python "$version"); then
+        echo "Python $version: not on this machine (neither on the PATH nor in pyenv); not tested"
+        missing+=" $version"
+        continue
+    fi
+    echo "Python $version: $python"
+    venv="$out/python$version"
+    if [ "$venv/installed" -ot pyproject.toml ]; then
+        rm -rf "$venv"
+        "$python" -m venv "$venv"
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[all,test]"
+        touch "$venv/installed"
+    fi
+    "$venv/bin/python" -m pytest -q -n auto --ignore=tests/test_readme.py --ignore=tests/test_package.py
+    ran+=", $version"
+done
+report "Python $ran${missing:+; not on this machine:$missing}"

@@ -1,0 +1,58 @@
+"""A governance runtime for AI agents, embedded as a library. docs/ and README.md have the tour; PROTOCOL the exact semantics."""
+
+from __future__ import annotations
+
+from cra import errors, testing
+from cra.atlas.lint import lint_atlas
+from cra.atlas.loader import load_atlas
+from cra.atlas.manifest import Atlas, Finding
+from cra.carp.explain import Explanation
+from cra.carp.request import Request
+from cra.carp.resolution import Resolution
+from cra.errors import *  # noqa: F403
+from cra.execution.approvals import Approval
+from cra.execution.execute import Outcome
+from cra.hotpath import canonical_json, event_hash, implementation, verify_chain
+from cra.reference.chain import ChainVerification
+from cra.resolver import Resolver
+from cra.session import Session
+from cra.storage.base import StorageBackend
+from cra.trace.diff import TraceDiff, diff
+from cra.trace.event import Event
+from cra.trace.replay import Replay, replay
+from cra.trace.subscribe import Delivery, Subscription
+from cra.trace.verify import FileVerification, verify_file
+from cra.version import __version__
+
+__all__ = [
+    "Approval",
+    "Atlas",
+    "ChainVerification",
+    "Delivery",
+    "Event",
+    "Explanation",
+    "FileVerification",
+    "Finding",
+    "Outcome",
+    "Replay",
+    "Request",
+    "Resolution",
+    "Resolver",
+    "Session",
+    "StorageBackend",
+    "Subscription",
+    "TraceDiff",
+    "__version__",
+    "canonical_json",
+    "diff",
+    "errors",
+    "event_hash",
+    "implementation",
+    "lint_atlas",
+    "load_atlas",
+    "replay",
+    "testing",
+    "verify_chain",
+    "verify_file",
+]
+__all__ += errors.__all__

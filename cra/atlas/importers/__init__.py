@@ -1,0 +1,1 @@
+"""Importers: from tool lists and API descriptions to an atlas folder a person can edit."""

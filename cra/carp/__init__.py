@@ -1,0 +1,1 @@
+"""CARP: what is allowed. Requests, policies, conditions, context, plans, resolutions."""

@@ -1,0 +1,151 @@
+"""Requests: what an agent asks. A full CARP request, validated; and the part of it that a resolve depends on.
+
+PROTOCOL: Requests; schema: carp-request.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from cra.carp.conditions import RiskTier
+from cra.errors import InvalidCARPRequest
+from cra.ids import UUID_PATTERN
+
+MAX_GOAL = 10_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+ActionId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\Z")]
+AtlasId = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]*(\.[a-z][a-z0-9-]*)+\Z")]
+Goal = Annotated[str, Meta(min_length=1, max_length=MAX_GOAL)]
+Operation = Literal["resolve", "execute", "validate"]
+
+
+class Requester(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    agent_id: Annotated[str, Meta(min_length=1, max_length=255)]
+    session_id: str
+    parent_session_id: str | None = None
+
+
+class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    goal: Goal
+    risk_tier: RiskTier = "low"
+    context_hints: tuple[str, ...] = ()
+    required_capabilities: tuple[str, ...] = ()
+
+
+class Execution(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    resolution_id: str
+    action_id: ActionId
+    parameters: dict[str, Any]
+    idempotency_key: Annotated[str, Meta(max_length=255)] | None = None
+
+
+class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A CARP request, as the published schema has it. Build one with `Request.parse`, which checks all of it."""
+
+    carp_version: Literal["1.0"]
+    request_id: str
+    timestamp: str
+    operation: Operation
+    requester: Requester
+    task: Task
+    execution: Execution | None = None
+    atlas_ids: tuple[AtlasId, ...] | None = None
+    context: dict[str, Any] = {}
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any] | Request) -> Request:
+        """Validate a mapping (or a `Request` built by hand). Ids come out in lower case.
+
+        Raises `InvalidCARPRequest` with the JSON pointer of the first problem.
+        """
+        if isinstance(document, Request):
+            document = msgspec.to_builtins(document)
+        try:
+            request = msgspec.convert(document, cls)
+        except msgspec.ValidationError as error:
+            raise invalid_request(error) from None
+        if request.operation == "execute" and request.execution is None:
+            raise InvalidCARPRequest("required when operation is 'execute'", path="/execution")
+        parse_timestamp(request.timestamp, "/timestamp")
+        requester = msgspec.structs.replace(
+            request.requester,
+            session_id=_uuid(request.requester.session_id, "/requester/session_id"),
+            parent_session_id=_optional_uuid(request.requester.parent_session_id, "/requester/parent_session_id"),
+        )
+        execution = request.execution
+        if execution is not None:
+            resolution_id = _uuid(execution.resolution_id, "/execution/resolution_id")
+            execution = msgspec.structs.replace(execution, resolution_id=resolution_id)
+        return msgspec.structs.replace(
+            request,
+            request_id=_uuid(request.request_id, "/request_id"),
+            requester=requester,
+            execution=execution,
+        )
+
+    @property
+    def time_ns(self) -> int:
+        """`timestamp` in ns since the epoch."""
+        return parse_timestamp(self.timestamp, "/timestamp")
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """What a resolve depends on besides its session. `context_budget` is in tokens, None for no limit."""
+
+    goal: Goal
+    risk_tier: RiskTier | None = None
+    context_hints: tuple[str, ...] = ()
+    required_capabilities: tuple[str, ...] = ()
+    context: Mapping[str, Any] | None = None
+    atlas_ids: tuple[str, ...] | None = None
+    context_budget: Annotated[int, Meta(ge=0)] | None = None
+
+
+_TIMESTAMP = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
+)
+
+
+def parse_timestamp(text: str, path: str) -> int:
+    """An RFC 3339 date-time with a zone, in ns since the epoch. Raises `InvalidCARPRequest`."""
+    match = _TIMESTAMP.fullmatch(text)
+    try:
+        if match is None:
+            raise ValueError
+        year, month, day, hour, minute, second = map(int, match.groups()[:6])
+        leap = second == 60  # RFC 3339 allows it; datetime does not
+        moment = datetime(year, month, day, hour, minute, second - leap, tzinfo=timezone.utc)
+        offset_hours, offset_minutes = int(match[9] or 0), int(match[10] or 0)
+        if offset_hours > 23 or offset_minutes > 59:
+            raise ValueError
+    except ValueError:
+        raise InvalidCARPRequest("expected an RFC 3339 date-time with a time zone", path=path) from None
+    offset = timedelta(hours=offset_hours, minutes=offset_minutes) * (-1 if match[8] == "-" else 1)
+    seconds = (moment - _EPOCH - offset) // timedelta(seconds=1) + leap
+    return seconds * 1_000_000_000 + int((match[7] or "0").ljust(9, "0"))
+
+
+def _uuid(text: str, path: str) -> str:
+    lower = text.lower()
+    if not UUID_PATTERN.fullmatch(lower):
+        raise InvalidCARPRequest("expected a UUID like 0192f3a1-7c4e-7d2a-9b1f-3c5e7a9b1d3f", path=path)
+    return lower
+
+
+def _optional_uuid(text: str | None, path: str) -> str | None:
+    return None if text is None else _uuid(text, path)
+
+
+def invalid_request(error: msgspec.ValidationError) -> InvalidCARPRequest:
+    """msgspec says `Expected … - at `$.task.goal``; a pointer says it the way the rest of this package does."""
+    message, _, place = str(error).partition(" - at `$")
+    parts = re.findall(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]", place.rstrip("`"))
+    path = "".join("/" + (name or index) for name, index in parts)
+    return InvalidCARPRequest(message, path=path or None)

@@ -1,0 +1,26 @@
+"""The command `cra`. This module is all that a bare install needs of it: it finds out whether typer and rich are there.
+
+Called by the installed script and by `python -m cra`. It imports no command, so that without the extra there is one clear
+line and not a traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+EXTRA_PACKAGES = ("typer", "rich")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line (`argv` without the program's name, default: the process's own) and returns its exit code.
+
+    0 done, 1 the answer is no, 2 the call was wrong, 3 the runtime failed, 130 interrupted. It never raises.
+    """
+    if any(find_spec(package) is None for package in EXTRA_PACKAGES):
+        print('cra: the command line needs typer and rich: pip install "cra[cli]"', file=sys.stderr)
+        return 3
+    from cra.cli.app import run
+
+    return run(sys.argv[1:] if argv is None else argv)

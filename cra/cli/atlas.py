@@ -1,0 +1,200 @@
+"""`cra atlas`: check an atlas, read it as a person does, and make one from a tool list or an OpenAPI document.
+
+It loads and shows; only `import` writes, and only a folder that does not exist yet.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+import cra
+from cra.atlas.importers.document import read_openapi
+from cra.atlas.importers.folder import write_atlas_folder
+from cra.atlas.importers.mcp import import_mcp
+from cra.atlas.importers.openapi import import_openapi
+from cra.atlas.manifest import Action, Atlas, ContextBlock, Finding
+from cra.carp.conditions import RISK_TIERS
+from cra.carp.policy import Policy
+from cra.cli.files import read_json
+from cra.cli.resolve import TIER_STYLES
+from cra.cli.terminal import Cell, say, say_json, say_table
+from cra.errors import ValidationError
+from cra.reference.resolve import evaluation_order
+from cra.timing.clock import NS_PER_SECOND
+
+POLICY_STYLES = {"deny": "red", "scope": "red", "require_approval": "yellow", "allow": "green"}
+
+app = typer.Typer(help="Check, show and import atlases.")
+importers = typer.Typer(help="Make an atlas folder from a description of tools.")
+app.add_typer(importers, name="import")
+
+_AtlasPath = Annotated[Path, typer.Argument(help="A folder with atlas.json, or a manifest file.", exists=True)]
+_AtlasId = Annotated[str, typer.Option("--id", help="The new atlas's id, such as com.example.github.")]
+_Out = Annotated[Path, typer.Option(help="The folder to make.", metavar="DIR")]
+_Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
+
+
+@app.command()
+def validate(
+    path: _AtlasPath,
+    strict: Annotated[bool, typer.Option(help="Unknown fields, loose ids and untyped conditions are errors.")] = False,
+    as_json: _Json = False,
+) -> int:
+    """Check an atlas: exit code 0 with what lint finds, or 1 with the first error."""
+    try:
+        atlas = cra.load_atlas(path, strict=strict)
+    except ValidationError as error:
+        if as_json:
+            say_json({"valid": False, "findings": [], **error.to_error_response()})
+        else:
+            say(f"invalid: {error.message}", "red")
+        return 1
+    findings = cra.lint_atlas(atlas)
+    if as_json:
+        say_json(
+            {
+                "valid": True,
+                "atlas_id": atlas.atlas_id,
+                "version": atlas.version,
+                "findings": [msgspec.to_builtins(finding) for finding in findings],
+            }
+        )
+        return 0
+    say(f"valid: {_summary(atlas)}", "green")
+    if findings:
+        _say_findings(findings)
+    return 0
+
+
+@app.command()
+def show(path: _AtlasPath) -> int:
+    """Show an atlas: actions by risk, policies in the order they are evaluated, context, capabilities."""
+    atlas = cra.load_atlas(path)
+    say(f"{atlas.name}: {_summary(atlas)}", "bold")
+    if atlas.description:
+        say(atlas.description)
+    if atlas.dependencies:
+        say_table("Depends on", ("atlas", "version"), list(atlas.dependencies.items()))
+    if atlas.actions:
+        by_risk = sorted(atlas.actions, key=lambda action: RISK_TIERS.index(action.risk_tier))
+        say_table("Actions", ("action", "risk", "name", "notes"), [_action_row(action) for action in by_risk])
+    if atlas.policies:
+        say_table(
+            "Policies, in the order of evaluation",
+            ("policy", "type", "priority", "actions", "notes"),
+            [_policy_row(policy) for policy in sorted(atlas.policies, key=evaluation_order)],
+            numbers=("priority",),
+        )
+    if atlas.context_blocks:
+        say_table(
+            "Context",
+            ("block", "priority", "tokens", "injected"),
+            [(b.block_id, b.priority, b.token_estimate, _trigger(b)) for b in atlas.context_blocks],
+            numbers=("priority", "tokens"),
+        )
+    if atlas.capabilities:
+        say_table(
+            "Capabilities",
+            ("capability", "name", "actions"),
+            [(c.capability_id, c.name, ", ".join(c.actions)) for c in atlas.capabilities],
+        )
+    return 0
+
+
+@importers.command()
+def mcp(
+    tools: Annotated[Path, typer.Argument(help="The JSON answer to tools/list.", exists=True, dir_okay=False)],
+    atlas_id: _AtlasId,
+    out: _Out,
+) -> int:
+    """Import the tools of an MCP server."""
+    return _write(import_mcp(read_json(tools), atlas_id), out)
+
+
+@importers.command()
+def openapi(
+    document: Annotated[Path, typer.Argument(help="An OpenAPI 3 document.", exists=True, dir_okay=False)],
+    atlas_id: _AtlasId,
+    out: _Out,
+) -> int:
+    """Import the operations of an HTTP API."""
+    return _write(import_openapi(read_openapi(document), atlas_id), out)
+
+
+def _write(manifest: dict[str, Any], out: Path) -> int:
+    write_atlas_folder(manifest, out)
+    atlas = cra.load_atlas(out)
+    say(f"wrote {out}: {_summary(atlas)}", "green")
+    say(f"next: read {out / 'POLICIES.md'}, edit {out / 'atlas.json'}, then: cra atlas validate {out}")
+    return 0
+
+
+def _summary(atlas: Atlas) -> str:
+    counts = (
+        (len(atlas.actions), "action"),
+        (len(atlas.policies), "policy"),
+        (len(atlas.context_blocks), "context block"),
+        (len(atlas.capabilities), "capability"),
+    )
+    return f"{atlas.atlas_id} {atlas.version}, " + ", ".join(_counted(count, noun) for count, noun in counts)
+
+
+def _counted(count: int, noun: str) -> str:
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count} {noun[:-1]}ies" if noun.endswith("y") else f"{count} {noun}s"
+
+
+def _say_findings(findings: tuple[Finding, ...]) -> None:
+    say_table(
+        _counted(len(findings), "finding"),
+        ("code", "path", "message"),
+        [(Cell(finding.code, "yellow"), finding.path, finding.message) for finding in findings],
+    )
+
+
+def _action_row(action: Action) -> tuple[object, ...]:
+    notes = ["idempotent"] if action.idempotent else []
+    if action.requires_confirmation:
+        notes.append("asks for confirmation")
+    if action.rate_limit is not None:
+        notes.append(f"{action.rate_limit.max_calls} calls in {action.rate_limit.window_seconds} s")
+    return action.action_id, Cell(action.risk_tier, TIER_STYLES[action.risk_tier]), action.name, ", ".join(notes)
+
+
+def _policy_row(policy: Policy) -> tuple[object, ...]:
+    conditions = policy.conditions
+    names = [name for name in conditions.__struct_fields__ if getattr(conditions, name) not in (None, ())]
+    notes = ["shadow: changes nothing"] if policy.shadow else []
+    if names:
+        notes.append("when " + ", ".join(names))
+    if policy.required_scopes:
+        notes.append("scopes " + ", ".join(sorted(policy.required_scopes)))
+    if policy.limit is not None:
+        window = "a session" if policy.limit.window_ns is None else f"{policy.limit.window_ns / NS_PER_SECOND:g} s"
+        notes.append(f"{float(policy.limit.amount):g} in {window}, per {policy.limit.key}")
+    if policy.reason is not None:
+        notes.append(policy.reason)
+    actions = "every action" if policy.actions is None else ", ".join(policy.actions)
+    style = POLICY_STYLES.get(policy.type, "")
+    return policy.policy_id, Cell(policy.type, style), policy.priority, actions, "; ".join(notes)
+
+
+def _trigger(block: ContextBlock) -> str:
+    """When a block is injected, its conditions aside. PROTOCOL: Context."""
+    triggers = [
+        f"{label} {', '.join(values)}"
+        for label, values in (
+            ("keyword", block.keywords),
+            ("risk tier", block.risk_tiers),
+            ("goal names", block.inject_when),
+        )
+        if values
+    ]
+    if block.inject_mode == "always" or not triggers:
+        return "always"
+    return " or ".join(triggers)

@@ -1,0 +1,77 @@
+"""`cra doctor`: what this installation is, for a person who has to find out why something differs elsewhere.
+
+It looks and reports; it changes nothing and always succeeds.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from importlib import metadata
+from typing import Annotated, Any
+
+import typer
+
+import cra
+from cra.cli.terminal import Cell, say_json, say_table
+
+# Distribution → what it is for. The first group is required.
+_REQUIRED = {"msgspec": "core", "jsonschema-rs": "core"}
+_EXTRAS = {"typer": "cli", "rich": "cli", "PyYAML": "yaml"}
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False) -> int:
+    """Show version, implementation, platform, dependencies, and what is missing."""
+    facts = {
+        "cra": cra.__version__,
+        "implementation": cra.implementation(),
+        "python": platform.python_version(),
+        "interpreter": platform.python_implementation(),
+        "platform": platform.platform(),
+        "encoding": sys.stdout.encoding,
+        "terminal": sys.stdout.isatty(),
+        "wall_clock_resolution_ns": round(time.get_clock_info("time").resolution * 1e9),
+        "monotonic_clock_resolution_ns": round(time.get_clock_info("monotonic").resolution * 1e9),
+    }
+    packages = [_package(name, extra) for name, extra in (_REQUIRED | _EXTRAS).items()]
+    checks = _checks(facts, packages)
+    if as_json:
+        say_json({**facts, "packages": packages, "checks": checks})
+        return 0
+    say_table("Installation", ("what", "value"), [(name.replace("_", " "), value) for name, value in facts.items()])
+    say_table(
+        "Packages",
+        ("package", "version", "needed by"),
+        [(p["name"], p["version"] or Cell("not installed", "yellow"), p["extra"]) for p in packages],
+    )
+    say_table(
+        "Checks",
+        ("", "check"),
+        [(Cell("ok", "green") if c["ok"] else Cell("warn", "yellow"), c["message"]) for c in checks],
+    )
+    return 0
+
+
+def _package(name: str, extra: str) -> dict[str, Any]:
+    try:
+        version: str | None = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        version = None
+    return {"name": name, "version": version, "extra": extra}
+
+
+def _checks(facts: dict[str, Any], packages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    missing = [p for p in packages if p["version"] is None]
+    checks = [
+        (sys.version_info >= (3, 10), "Python is 3.10 or newer"),
+        (not facts["encoding"] or facts["encoding"].lower().replace("-", "") == "utf8", "output is UTF-8"),
+        (facts["wall_clock_resolution_ns"] <= 1000, "the clock tells microseconds apart"),
+        (time.time() > 1_577_836_800, "the clock is set (a request may differ by 300 s)"),
+    ]
+    report = [{"ok": ok, "message": message} for ok, message in checks]
+    report += [
+        {"ok": False, "message": f'{p["name"]} is not installed; for it: pip install "cra[{p["extra"]}]"'}
+        for p in missing
+    ]
+    return report

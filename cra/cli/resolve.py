@@ -1,0 +1,161 @@
+"""`cra resolve`: one goal (or one recorded request) against atlases, without an agent.
+
+It opens a session of its own in memory, resolves, shows the answer, and can write the trace. It executes nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, get_args
+
+import typer
+
+from cra.carp.conditions import RISK_TIERS
+from cra.carp.request import Request
+from cra.carp.resolution import Resolution
+from cra.cli.files import read_json
+from cra.cli.terminal import Cell, in_words, say, say_json, say_table
+from cra.reference.resolve import DefaultDecision
+from cra.resolver import Resolver
+from cra.testing import VirtualClock
+from cra.trace.jsonl import write_events
+
+DEFAULT_DECISIONS: Final[tuple[DefaultDecision, ...]] = get_args(DefaultDecision)
+DECISION_STYLES = {
+    "allow": "bold green",
+    "partial": "bold yellow",
+    "requires_approval": "bold yellow",
+    "deny": "bold red",
+}
+TIER_STYLES = {"low": "green", "medium": "", "high": "yellow", "critical": "red"}
+
+
+def resolve(
+    atlas: Annotated[
+        list[Path], typer.Option(help="An atlas: folder or manifest file. May be repeated.", metavar="PATH")
+    ],
+    goal: Annotated[str | None, typer.Option(help="What the agent is about to do.")] = None,
+    agent: Annotated[str | None, typer.Option(help="The agent's id.  [default: cli]", show_default=False)] = None,
+    risk_tier: Annotated[str | None, typer.Option(help="The task's risk.", metavar="|".join(RISK_TIERS))] = None,
+    capability: Annotated[list[str] | None, typer.Option(help="A required capability. May be repeated.")] = None,
+    hint: Annotated[list[str] | None, typer.Option(help="A context hint. May be repeated.")] = None,
+    request: Annotated[
+        Path | None,
+        typer.Option(help="A CARP request to replay instead of a goal.", metavar="FILE", exists=True, dir_okay=False),
+    ] = None,
+    default_decision: Annotated[
+        str, typer.Option(help="For actions that no policy matches.", metavar="|".join(DEFAULT_DECISIONS))
+    ] = "deny",
+    trace_out: Annotated[
+        Path | None, typer.Option(help="Write the session's trace there, as JSON lines.", metavar="FILE")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The resolution as one JSON document.")] = False,
+) -> int:
+    """Show what an agent may do for a goal: allowed, denied, awaiting approval, constraints, context.
+
+    Exit code 1 when the decision is deny.
+    """
+    if default_decision not in DEFAULT_DECISIONS:
+        raise typer.BadParameter(f"expected {' or '.join(DEFAULT_DECISIONS)}", param_hint="--default-decision")
+    if risk_tier is not None and risk_tier not in RISK_TIERS:
+        raise typer.BadParameter(f"expected one of {', '.join(RISK_TIERS)}", param_hint="--risk-tier")
+    if trace_out is not None and not trace_out.absolute().parent.is_dir():
+        raise typer.BadParameter(f"the folder of {trace_out} does not exist", param_hint="--trace-out")
+    if (goal is None) == (request is None):
+        raise typer.BadParameter("give either --goal or --request")
+    if request is not None and (agent is not None or risk_tier is not None or capability or hint):
+        raise typer.BadParameter("a request names its agent, risk tier, capabilities and hints itself: leave them out")
+    asked = None if request is None else Request.parse(read_json(request))
+
+    with Resolver(
+        default_decision=default_decision,
+        clock=None if asked is None else VirtualClock(start=asked.time_ns),
+    ) as resolver:
+        for path in atlas:
+            resolver.load_atlas(path)
+        if asked is not None:
+            # PROTOCOL: Requests. The session is the one that the request names, at the request's own time.
+            session = resolver.create_session(
+                agent_id=asked.requester.agent_id, goal=asked.task.goal, session_id=asked.requester.session_id
+            )
+            resolution = resolver.resolve(asked)
+        else:
+            assert goal is not None  # or the call had been refused above
+            session = resolver.create_session(agent_id=agent or "cli", goal=goal)
+            resolution = session.resolve(
+                goal, risk_tier=risk_tier, context_hints=hint or (), required_capabilities=capability or ()
+            )
+        session.end()
+        events = resolver.trace(session.session_id)
+    if trace_out is not None:
+        write_events(trace_out, events)
+    if as_json:
+        say_json(resolution.to_dict())
+    else:
+        _show(resolution)
+        if trace_out is not None:
+            say(f"trace of {len(events)} events written to {trace_out}")
+    return int(resolution.decision.type == "deny")
+
+
+def _show(resolution: Resolution) -> None:
+    decision = resolution.decision
+    say(
+        f"decision: {decision.type}" + (f" ({decision.reason})" if decision.reason else ""),
+        DECISION_STYLES[decision.type],
+    )
+    say(f"resolution {resolution.resolution_id}, valid for {resolution.ttl_seconds} s")
+
+    approvals = [
+        approval
+        for constraint in resolution.constraints
+        if constraint.type == "require_approval"
+        for approval in constraint.parameters["approvals"]
+    ]
+    held = {approval["action_id"] for approval in approvals}
+    denied = [action for action in resolution.denied_actions if action.action_id not in held]
+    _section(
+        "Allowed",
+        ("action", "risk", "name"),
+        [
+            (action.action_id, Cell(action.risk_tier, TIER_STYLES[action.risk_tier]), action.name)
+            for action in resolution.allowed_actions
+        ],
+    )
+    _section(
+        "Denied",
+        ("action", "reason", "policy"),
+        [(action.action_id, action.reason, action.policy_id or "") for action in denied],
+    )
+    _section(
+        "Awaiting approval",
+        ("action", "policy", "reason", "approval id"),
+        [(a["action_id"], a["policy_id"], a.get("reason", ""), a["approval_id"]) for a in approvals],
+    )
+    _section(
+        "Constraints",
+        ("constraint", "type", "parameters"),
+        [
+            (constraint.constraint_id, constraint.type, _described(constraint.parameters))
+            for constraint in resolution.constraints
+            if constraint.type != "require_approval"
+        ],
+    )
+    blocks = resolution.context_blocks
+    _section(
+        "Context",
+        ("block", "source", "type", "priority", "tokens"),
+        [(b.block_id, b.source, b.content_type, b.priority, b.token_estimate) for b in blocks],
+        numbers=("priority", "tokens"),
+    )
+
+
+def _section(
+    title: str, columns: tuple[str, ...], rows: list[tuple[object, ...]], numbers: tuple[str, ...] = ()
+) -> None:
+    if rows:
+        say_table(f"{title} ({len(rows)})", columns, rows, numbers=numbers)
+
+
+def _described(parameters: dict[str, object]) -> str:
+    return ", ".join(f"{name} {in_words(value)}" for name, value in parameters.items() if name != "policy_id")

@@ -1,0 +1,1 @@
+"""Execution: executors, parameters, approvals, idempotency."""

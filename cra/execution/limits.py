@@ -1,0 +1,76 @@
+"""Which counters a session's limits use, what they stand at, and what a call costs them. PROTOCOL: Limits, Policy parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from cra.carp.plan import Plan
+from cra.carp.policy import Policy
+from cra.errors import InvalidParameters
+from cra.execution.parameters import cost_of
+from cra.timing.rate_limit import Charge, LimitState
+
+if TYPE_CHECKING:
+    from cra.session import Session
+
+LimitKey = tuple[str, ...]
+
+
+def limit_key(policy: Policy, owner: Session, action_id: str) -> LimitKey:
+    """The counter of a limit for one session: per policy × action × agent unless the policy's `key` says otherwise.
+
+    Without a window a budget lasts as long as the session, unless it is shared beyond it.
+    """
+    assert policy.limit is not None
+    own = {
+        "action": ("action", action_id, owner.agent_id),
+        "agent": ("agent", owner.agent_id),
+        "session": ("session", owner.session_id),
+        "global": ("global",),
+    }[policy.limit.key]
+    life = (owner.session_id,) if policy.limit.window_ns is None and policy.limit.key == "action" else ()
+    return (policy.atlas_id, policy.policy_id, *own, *life)
+
+
+def limit_states(session: Session, plan: Plan, now_ns: int) -> tuple[LimitState, ...]:
+    """What each limit of a plan stands at, at the monotonic time `now_ns`."""
+    return tuple(
+        [
+            limit_state(session, limit.policy, limit.member, plan.actions[limit.actions[0]][1].action_id, now_ns)
+            for limit in plan.limits
+        ]
+    )
+
+
+def limit_state(session: Session, policy: Policy, member: int, action_id: str, now_ns: int) -> LimitState:
+    """What one limit stands at, counted for the session (`member` 0) or one of its ancestors."""
+    limit = policy.limit
+    assert limit is not None
+    key = limit_key(policy, session.lineage[member], action_id)
+    return session.runtime.limits.peek(key, limit, now_ns, limit.cost if limit.cost_field is None else None)
+
+
+def charges(
+    session: Session, limits: Iterable[tuple[int, Policy]], action_id: str, parameters: Mapping[str, Any]
+) -> Iterator[Charge]:
+    """What a call costs each of `limits` (member, policy), every counter once.
+
+    Raises `InvalidParameters` where a budget's cost is missing, negative or not finite; a shadow budget is passed over then.
+    """
+    seen: set[LimitKey] = set()
+    for member, policy in limits:
+        assert policy.limit is not None
+        key = limit_key(policy, session.lineage[member], action_id)
+        if key in seen:
+            continue
+        seen.add(key)
+        try:
+            cost = cost_of(policy.limit, parameters)
+        except InvalidParameters:
+            if policy.shadow:
+                continue
+            raise
+        if session.session_id in key:
+            session.limit_keys.add(key)
+        yield Charge(key, policy.limit, cost, enforced=not policy.shadow)

@@ -1,0 +1,89 @@
+"""The parameters of a call: copied, checked against the action's schema, and asked what the call costs.
+
+Called by execute before any policy is evaluated, so that what was decided on is what runs. Messages name places, never values.
+PROTOCOL: Execute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+from cra.carp.policy import Limit, parse_amount
+from cra.carp.schema import Schema
+from cra.errors import InvalidParameters
+from cra.pointer import pointer
+from cra.strictjson import MAX_DEPTH, JSONProblem, plain_copy
+
+MAX_VALUES = 1_000_000
+"""How many values one copy may have: a list that holds one list twice, which holds one list twice, and so on, has no end."""
+
+
+def copy_json(value: object) -> Any:
+    """A deep copy of a JSON value, in exact plain types: what its giver does to the original afterwards changes nothing.
+
+    Raises `InvalidParameters` with the pointer of the first part that `cra.strictjson.plain_copy` refuses, or for more than
+    `MAX_VALUES` values.
+    """
+    _check_size(value)
+    try:
+        return plain_copy(value)
+    except JSONProblem as problem:
+        place = problem.position.encode(errors="replace").decode()
+        raise InvalidParameters(problem.message, path=place or None) from None
+
+
+def private_copy(parameters: object) -> dict[str, Any]:
+    """The parameters of a call as a deep copy that nobody else holds; raises `InvalidParameters` as `copy_json` does.
+
+    PROTOCOL: Execute ("from here on a private deep copy").
+    """
+    if not isinstance(parameters, Mapping):
+        raise InvalidParameters(f"parameters have to be a mapping of names to values, not {type(parameters).__name__}")
+    copied: dict[str, Any] = copy_json(dict(parameters))
+    return copied
+
+
+def check_parameters(schema: Schema | None, parameters: Mapping[str, Any]) -> None:
+    """Raise `InvalidParameters` with the pointer of the first violation of the action's `parameters_schema`, if there is one."""
+    problem = None if schema is None else schema.first_error(parameters)
+    if problem is not None:
+        path, sentence = problem
+        raise InvalidParameters(sentence, path=path or None)
+
+
+def cost_of(limit: Limit, parameters: Mapping[str, Any]) -> Fraction:
+    """What a call with `parameters` costs `limit`, exactly.
+
+    Raises `InvalidParameters` where the limit reads its cost from a parameter that is missing, no number, negative or not
+    finite. PROTOCOL: Execute.
+    """
+    if limit.cost_field is None:
+        return limit.cost
+    path = pointer("", limit.cost_field)
+    if limit.cost_field not in parameters:
+        raise InvalidParameters("a budget reads the cost of the call from this parameter; pass it", path=path)
+    try:
+        return parse_amount(parameters[limit.cost_field])
+    except ValueError as problem:
+        raise InvalidParameters(
+            f"a budget reads the cost of the call from this parameter; it {problem}", path=path
+        ) from None
+
+
+def _check_size(value: object) -> None:
+    """Count level by level before anything is copied; what is nested too deep is left to `plain_copy`."""
+    room, level = MAX_VALUES, [value]
+    for _ in range(MAX_DEPTH):
+        containers = [member for member in level if isinstance(member, (dict, list))]
+        if not containers:
+            return
+        room -= sum(map(len, containers))
+        if room < 0:
+            raise InvalidParameters(f"there are more than {MAX_VALUES} values; pass a reference to the data instead")
+        level = [
+            member
+            for container in containers
+            for member in (list(container.values()) if isinstance(container, dict) else container)
+        ]

@@ -1,0 +1,593 @@
+"""The front door: atlases in, sessions out, approvals, traces. One `Resolver` is one runtime; a process may have several.
+
+Safe to use from many threads. PROTOCOL, all of it; docs/ has a page per topic.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from cra.atlas.manifest import Atlas
+from cra.atlas.registry import AtlasInfo, AtlasRegistry
+from cra.carp.conditions import RISK_TIERS, RiskTier
+from cra.carp.request import MAX_GOAL, Ask, Request
+from cra.carp.resolution import Resolution
+from cra.errors import (
+    ActionDenied,
+    InvalidCARPRequest,
+    SessionAlreadyEnded,
+    SessionAlreadyExists,
+    SessionNotFound,
+    StorageError,
+)
+from cra.execution.approvals import Approval
+from cra.execution.execute import Outcome
+from cra.hotpath import implementation
+from cra.ids import UUID_PATTERN, IdSource, RandomIds, format_uuid
+from cra.reference.resolve import DefaultDecision
+from cra.runtime import Level, Options, Redact, Runtime, approval_payload
+from cra.session import Session
+from cra.storage.base import StorageBackend
+from cra.storage.null import NullStorage
+from cra.storage.open import open_storage
+from cra.timing.clock import NS_PER_SECOND, Clock, SystemClock
+from cra.trace.chainer import Chainer
+from cra.trace.event import Event
+from cra.trace.record import SessionHeader
+from cra.trace.recorder import Recorder
+from cra.trace.subscribe import Delivery, Subscription
+from cra.version import __version__
+
+RUNTIME_AGENT = "cra.runtime"
+CLOCK_SKEW_SECONDS = 300
+REMEMBERED_SESSIONS = 65_536
+Source = str | os.PathLike[str] | Mapping[str, Any] | Atlas
+Executor = TypeVar("Executor", bound=Callable[..., Any])
+
+
+class Stats(msgspec.Struct, frozen=True):
+    """Counts since the resolver was made. `recorder` has the events: recorded, stored, waiting and lost, per backend."""
+
+    resolutions: int
+    executions: int
+    sessions_active: int
+    atlases: int
+    plans_cached: int
+    approvals_pending: int
+    recorder: Any
+
+
+class Resolver:
+    """A governance runtime. Every argument is optional.
+
+    - `storage`: where events go: `"memory:"`, `"jsonl:///dir"` (three slashes relative, four absolute), `"null:"`, a
+      `StorageBackend`, or a list of them.
+    - `tracing`: `"deferred"` (a worker hashes and stores) or `"immediate"` (inline, for debugging); the same events and bytes.
+    - `overflow`: what a full recorder does: `"block"` for at most `overflow_timeout` seconds, `"fail"`, or `"drop"` (resolves
+      only; counted, and chained as `runtime.lost`).
+    - `default_decision`: for actions that no policy speaks of. `ttl_seconds`: how long a resolution is good for.
+    - `trace_detail`: `"decisions"` leaves out the evaluations that allow.
+    - `fail_closed`, `durability`: with `fail_closed` an execute waits until its own record has reached the level `durability`
+      before its executor runs.
+    - `hash_key`: hashes of values become HMACs under this key. `redact(event_type, payload)` returns the payload to record
+      instead. `record_values`: record the context values that conditions read as they are, instead of their hashes.
+    - `idle_seconds`, `life_seconds`: how long a session lives unused, and at most.
+    - `atlas_cache_bytes`: how much of the loaded atlases to keep in memory; those of files are read again when needed. What
+      sessions use stays, unless `atlas_cache_hard_limit` says to refuse what does not fit.
+    - `clock`, `ids`: injected for deterministic runs (`cra.testing`).
+
+    Raises `StorageError` for a storage that cannot be opened or cannot give `durability`, `ValueError` for a bad option.
+    """
+
+    def __init__(
+        self,
+        storage: str | StorageBackend | Sequence[str | StorageBackend] = "memory:",
+        *,
+        ring: None = None,
+        tracing: Literal["deferred", "immediate"] = "deferred",
+        overflow: Literal["block", "fail", "drop"] = "block",
+        overflow_timeout: float = 5.0,
+        default_decision: DefaultDecision = "deny",
+        ttl_seconds: int = 3600,
+        trace_detail: Literal["full", "decisions"] = "full",
+        fail_closed: bool = False,
+        durability: Level = "recorded",
+        hash_key: bytes | None = None,
+        redact: Redact | None = None,
+        record_values: bool = False,
+        idle_seconds: float = 3600,
+        life_seconds: float = 86_400,
+        atlas_cache_bytes: int = 64 * 2**20,
+        atlas_cache_hard_limit: bool = False,
+        clock: Clock | None = None,
+        ids: IdSource | None = None,
+    ) -> None:
+        _one_of("tracing", tracing, ("deferred", "immediate"))
+        _one_of("overflow", overflow, ("block", "fail", "drop"))
+        _one_of("default_decision", default_decision, ("deny", "allow"))
+        _one_of("trace_detail", trace_detail, ("full", "decisions"))
+        _one_of("durability", durability, ("recorded", "stored", "durable"))
+        if not 0 <= ttl_seconds <= 86_400:
+            raise ValueError(f"ttl_seconds is {ttl_seconds}; it has to be between 0 and 86400")
+        if hash_key is not None and not isinstance(hash_key, bytes):
+            raise ValueError("hash_key has to be bytes")
+        if ring is not None:
+            raise StorageError("this version records in memory only; leave out ring")
+        clock = clock or SystemClock()
+        self._backends = open_storage(storage)
+        if durability == "durable":
+            for backend in self._backends:
+                if not backend.durable:
+                    raise StorageError(f"storage {backend.name!r} cannot make anything durable; use jsonl:")
+        own_ids = RandomIds()
+        base = own_ids.draw(clock.now_ns() // 1_000_000)
+        self._header = SessionHeader(format_uuid(base), format_uuid(base + 1), format_uuid(base + 2))
+        recorder = Recorder(
+            self._backends,
+            Chainer(),
+            tracing=tracing,
+            overflow=overflow,
+            overflow_timeout=overflow_timeout,
+            runtime=self._header,
+            clock=clock,
+            ids=own_ids,
+        )
+        self._runtime = Runtime(
+            options=Options(
+                default_decision=default_decision,
+                ttl_seconds=ttl_seconds,
+                trace_detail=trace_detail,
+                fail_closed=fail_closed,
+                durability=durability,
+                hash_key=hash_key,
+                redact=redact,
+                record_values=record_values,
+                idle_seconds=idle_seconds,
+                life_seconds=life_seconds,
+            ),
+            clock=clock,
+            ids=ids or RandomIds(),
+            registry=AtlasRegistry(atlas_cache_bytes, atlas_cache_hard_limit),
+            recorder=recorder,
+        )
+        self._runtime.registry.on_evict = self._runtime.forget_policy_sets
+        self._own_ids = own_ids
+        self._started_ns = clock.monotonic_ns()
+        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._revoked: set[str] = set()
+        self._lock = threading.RLock()
+        self._closed = False
+        self._record(
+            ("session.started", {"agent_id": RUNTIME_AGENT, "goal": "runtime"}),
+            (
+                "runtime.started",
+                {
+                    "version": __version__,
+                    "implementation": implementation(),
+                    "process": os.getpid(),
+                    "host": platform.node(),
+                },
+            ),
+        )
+
+    def __enter__(self) -> Resolver:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def session_id(self) -> str:
+        """The id of the runtime's own session (agent `cra.runtime`)."""
+        return self._header.session_id
+
+    def _record(self, *events: tuple[str, dict[str, Any]]) -> None:
+        """Record events of the runtime's own session, whose ids come from a stream of its own."""
+        base = self._own_ids.draw(self._runtime.clock.now_ns() // 1_000_000)
+        self._runtime.recorder.record(self._runtime.events_record(self._header, *events, base=base))
+
+    # Atlases
+
+    def load_atlas(
+        self, source: Source, *, overlay: bool = False, replace: bool = False, strict: bool = False
+    ) -> Atlas:
+        """Load an atlas from a folder, a file, a mapping, or an `Atlas`.
+
+        `overlay` makes it part of every selection; `replace` swaps a loaded version in one step; `strict` makes errors of what
+        lint would warn of. Raises `InvalidAtlasManifest`, `InvalidPolicy`, `AtlasVersionMismatch`, `AtlasAlreadyLoaded`,
+        `AtlasNotFound` (the path, or a dependency), `AtlasLoadError`. Nothing is loaded then.
+        """
+        atlas = self._runtime.registry.load(source, overlay=overlay, replace=replace, strict=strict)
+        self._note_loaded(atlas)
+        return atlas
+
+    async def preload_atlases(self, sources: Iterable[Source]) -> list[Atlas]:
+        """Load several atlases in parallel and off the event loop: all of them, or none."""
+        import asyncio
+
+        atlases = await asyncio.to_thread(self._runtime.registry.load_many, list(sources))
+        for atlas in atlases:
+            self._note_loaded(atlas)
+        return atlases
+
+    def _note_loaded(self, atlas: Atlas) -> None:
+        payload = {"atlas_id": atlas.atlas_id, "version": atlas.version, "sha256": atlas.digest}
+        self._record(("runtime.atlas_loaded", payload))
+
+    def unload_atlas(self, atlas_id: str) -> None:
+        """Raises `AtlasNotFound`, or `Conflict` while another atlas depends on it."""
+        self._runtime.registry.unload(atlas_id)
+        self._record(("runtime.atlas_unloaded", {"atlas_id": atlas_id}))
+
+    def list_atlases(self) -> list[AtlasInfo]:
+        """The loaded atlases, by id."""
+        return self._runtime.registry.infos()
+
+    # Executors
+
+    def register(self, name: str, function: Callable[..., Any]) -> None:
+        """The executor of an action, or of every action whose `executor` is `name`; called as `function(**parameters)`.
+
+        A later registration replaces an earlier one.
+        """
+        if not callable(function):
+            raise TypeError(f"the executor for {name!r} is not callable")
+        self._runtime.executors[name] = function
+
+    def action(self, name: str) -> Callable[[Executor], Executor]:
+        """`register` as a decorator."""
+
+        def decorate(function: Executor) -> Executor:
+            self.register(name, function)
+            return function
+
+        return decorate
+
+    # Sessions
+
+    def create_session(
+        self,
+        agent_id: str,
+        goal: str,
+        *,
+        context: Mapping[str, Any] | None = None,
+        scopes: Iterable[str] | None = None,
+        risk_tier: RiskTier = "low",
+        atlas_ids: Iterable[str] | None = None,
+        parent: Session | str | None = None,
+        session_id: str | None = None,
+    ) -> Session:
+        """Open a session for an agent. What is said here holds for all its requests. PROTOCOL: The host says who and where.
+
+        `atlas_ids` None: every atlas that is loaded at the time of a request. A child (`parent`) is never allowed more than its
+        parent, and ends with it. `session_id` (a UUID) is for hosts that have one already.
+
+        Raises `InvalidCARPRequest`, `AtlasNotFound`, `ActionDenied` (the agent is revoked), `SessionAlreadyExists`, and for the
+        parent `SessionNotFound`, `SessionAlreadyEnded`.
+        """
+        _check_text("agent_id", agent_id, 255)
+        _check_text("goal", goal, MAX_GOAL)
+        if risk_tier not in RISK_TIERS:
+            raise InvalidCARPRequest(f"risk_tier is one of {', '.join(RISK_TIERS)}", path="/risk_tier")
+        if isinstance(scopes, str) or isinstance(atlas_ids, str):
+            raise InvalidCARPRequest("scopes and atlas_ids are lists of strings, not one string")
+        ancestor = self.session(parent) if isinstance(parent, str) else parent
+        if ancestor is not None:
+            with ancestor.lock:
+                ancestor.touch()
+        selected = None if atlas_ids is None else frozenset(atlas_ids)
+        facts = _inherit(
+            ancestor, dict(context or {}), None if scopes is None else frozenset(scopes), risk_tier, selected
+        )
+        runtime = self._runtime
+        now_ns = runtime.clock.now_ns()
+        base = runtime.ids.draw(now_ns // 1_000_000)
+        header = SessionHeader(
+            session_id=format_uuid(base) if session_id is None else _check_uuid(session_id),
+            trace_id=format_uuid(base + 1),
+            span_id=format_uuid(base + 2),
+            trace_detail=runtime.options.trace_detail,
+        )
+        runtime.registry.pin(facts["atlas_ids"])
+        try:
+            with self._lock:
+                self._check_new(agent_id, header.session_id, given=session_id is not None)
+                session = Session(
+                    runtime, header, agent_id=agent_id, goal=goal, parent=ancestor, on_end=self._session_ended, **facts
+                )
+                started = {"agent_id": agent_id, "goal": goal} | _session_facts(session)
+                runtime.recorder.record(runtime.events_record(header, ("session.started", started), base=base + 2))
+                self._runtime.sessions[header.session_id] = session
+        except BaseException:
+            runtime.registry.unpin(facts["atlas_ids"])
+            raise
+        return session
+
+    def _check_new(self, agent_id: str, session_id: str, *, given: bool) -> None:
+        if self._closed:
+            raise SessionAlreadyEnded("this resolver is closed; create a new one")
+        if agent_id in self._revoked:
+            raise ActionDenied(f"agent {agent_id!r} is revoked")
+        if session_id in self._runtime.sessions or session_id in self._ended or (given and self._stored(session_id)):
+            raise SessionAlreadyExists(f"session {session_id} exists; give another id, or none")
+
+    def _stored(self, session_id: str) -> bool:
+        return any(backend.last(session_id, 1) for backend in self._readable())
+
+    def _session_ended(self, session: Session) -> None:
+        """Let go of what an ended session held; its children end with it."""
+        runtime = self._runtime
+        with self._lock:
+            self._runtime.sessions.pop(session.session_id, None)
+            self._ended[session.session_id] = None
+            if len(self._ended) > REMEMBERED_SESSIONS:
+                self._ended.popitem(last=False)
+            children = [child for child in self._runtime.sessions.values() if child.parent is session]
+        runtime.approvals.end_session(session.session_id)
+        runtime.limits.forget(session.limit_keys)
+        runtime.registry.unpin(session.atlas_ids)
+        for child in children:
+            _end_quietly(child)
+
+    def session(self, session_id: str) -> Session:
+        """An active session by its id. Raises `SessionNotFound`, `SessionAlreadyEnded`."""
+        found = self._runtime.sessions.get(session_id)
+        if found is not None:
+            return found
+        if session_id in self._ended:
+            raise SessionAlreadyEnded(f"session {session_id} has ended; create a new one")
+        raise SessionNotFound(f"there is no session {session_id}")
+
+    def revoke(self, agent_id: str) -> int:
+        """End all sessions of an agent (reason `cancelled`) and refuse it new ones. Returns how many ended."""
+        with self._lock:
+            self._revoked.add(agent_id)
+            sessions = [session for session in self._runtime.sessions.values() if session.agent_id == agent_id]
+        return sum(_end_quietly(session) for session in sessions)
+
+    # Requests
+
+    def resolve(self, request: Mapping[str, Any] | Request) -> Resolution:
+        """Answer a full CARP request of operation `resolve`. PROTOCOL: Requests.
+
+        Raises `InvalidCARPRequest`, `SessionNotFound`, `SessionAlreadyEnded`, `Conflict` (a repeated `request_id`), and what
+        `Session.resolve` raises.
+        """
+        parsed = Request.parse(request)
+        if parsed.operation != "resolve":
+            raise InvalidCARPRequest(
+                "resolve answers the operation 'resolve' only; handle answers all three", path="/operation"
+            )
+        return self._admit(parsed).answer(_ask(parsed), request_id=parsed.request_id)
+
+    def handle(self, request: Mapping[str, Any] | Request) -> Resolution | Outcome:
+        """Answer a CARP request of any operation.
+
+        `resolve` gives a `Resolution`; `validate` evaluates, spends nothing and records the request alone; `execute` gives the
+        `Outcome`. Raises as `resolve` and `Session.execute` do.
+        """
+        parsed = Request.parse(request)
+        session = self._admit(parsed)
+        if parsed.operation == "execute":
+            assert parsed.execution is not None
+            execution = parsed.execution
+            return session.execute(
+                execution.action_id,
+                execution.parameters,
+                resolution=execution.resolution_id,
+                idempotency_key=execution.idempotency_key,
+            )
+        return session.answer(_ask(parsed), request_id=parsed.request_id, operation=parsed.operation)
+
+    def _admit(self, request: Request) -> Session:
+        """The session of a request that is neither stale nor repeated nor somebody else's."""
+        skew_ns = abs(request.time_ns - self._runtime.clock.now_ns())
+        if skew_ns > CLOCK_SKEW_SECONDS * NS_PER_SECOND:
+            raise InvalidCARPRequest(
+                f"more than {CLOCK_SKEW_SECONDS} s away from this runtime's clock; set the clock, or send it sooner",
+                path="/timestamp",
+            )
+        requester = request.requester
+        session = self.session(requester.session_id)
+        if session.agent_id != requester.agent_id:
+            raise SessionNotFound(f"agent {requester.agent_id!r} has no session {requester.session_id}")
+        if requester.parent_session_id is not None:
+            if session.parent is None or session.parent.session_id != requester.parent_session_id:
+                raise InvalidCARPRequest("not the parent of this session", path="/requester/parent_session_id")
+        session.remember_request(request.request_id, CLOCK_SKEW_SECONDS)
+        return session
+
+    # Approvals
+
+    def pending_approvals(self) -> list[Approval]:
+        """The approvals that wait for a person, oldest first."""
+        self._runtime.expire_approvals()
+        return self._runtime.approvals.pending()
+
+    def approve(self, approval_id: str, *, by: str, reason: str = "") -> Approval:
+        """Grant a pending approval in the name of `by`.
+
+        Raises `ApprovalNotFound`, `Conflict` (decided already), `InvalidParameters` (nobody named), `ActionDenied` (an agent
+        cannot approve what it asked for itself). PROTOCOL: Approvals.
+        """
+        return self._decide("approval.granted", self._runtime.approvals.grant, approval_id, by, reason)
+
+    def reject(self, approval_id: str, *, by: str, reason: str = "") -> Approval:
+        """Reject a pending approval for the rest of the session; raises as `approve` does."""
+        return self._decide("approval.rejected", self._runtime.approvals.reject, approval_id, by, reason)
+
+    def _decide(
+        self, event_type: str, decide: Callable[..., Approval], approval_id: str, by: str, reason: str
+    ) -> Approval:
+        runtime = self._runtime
+        runtime.expire_approvals()
+        runtime.payload(
+            event_type, {"by": by, "reason": reason}
+        )  # what cannot be recorded is refused before it is decided
+        with runtime.room() as room:
+            approval = decide(approval_id, by=by, reason=reason)
+            session = runtime.sessions[approval.session_id]
+            event = (event_type, approval_payload(approval, by=by, reason=reason))
+            room.record(runtime.events_record(session.header, event, closing=True))
+        return approval
+
+    # Traces
+
+    def flush(self, level: Level = "stored", timeout: float | None = None) -> None:
+        """Wait until everything recorded before has reached `level`: `"stored"` in every backend, `"durable"` on disk.
+
+        Raises `StorageError` when a backend cannot give the level, fails, or takes longer than `timeout` seconds.
+        """
+        self._runtime.recorder.flush(level, timeout)
+
+    async def aflush(self, level: Level = "stored", timeout: float | None = None) -> None:
+        """`flush` for callers on an event loop."""
+        import asyncio
+
+        await asyncio.to_thread(self.flush, level, timeout)
+
+    def trace(self, session_id: str) -> list[Event]:
+        """The events of a session so far. Raises `SessionNotFound`, `StorageError` (no backend can be read)."""
+        return list(self.iter_trace(session_id))
+
+    def iter_trace(self, session_id: str, *, after: int = -1, types: Collection[str] | None = None) -> Iterator[Event]:
+        """The events of a session with a sequence above `after`, of `types`, one by one."""
+        self.flush()
+        backend = next(iter(self._readable()), None)
+        if backend is None:
+            raise StorageError("none of the storages keeps events; use memory: or jsonl:")
+        if not backend.last(session_id, 1):
+            raise SessionNotFound(f"no events of a session {session_id} are stored")
+        return backend.events(session_id, after=after, types=types)
+
+    def _readable(self) -> list[StorageBackend]:
+        return [backend for backend in self._backends if not isinstance(backend, NullStorage)]
+
+    def subscribe(
+        self,
+        target: Callable[[Delivery], object] | queue.Queue[Delivery],
+        *,
+        types: Collection[str] | None = None,
+        session_id: str | None = None,
+        capacity: int = 10_000,
+    ) -> Subscription:
+        """Send events to a callback or a `queue.Queue` as they are stored, numbered, so that a slow one sees what it missed.
+
+        A subscriber that is slow or raises holds up nothing but itself; what it has no room for is dropped and counted.
+        """
+        return self._runtime.recorder.subscribe(target, types=types, session_id=session_id, capacity=capacity)
+
+    def stats(self) -> Stats:
+        """Counts since the resolver was made."""
+        runtime = self._runtime
+        return Stats(
+            resolutions=runtime.resolutions,
+            executions=runtime.executions,
+            sessions_active=len(self._runtime.sessions),
+            atlases=len(runtime.registry.infos()),
+            plans_cached=runtime.cached_plans,
+            approvals_pending=len(runtime.approvals.pending()),
+            recorder=runtime.recorder.stats(),
+        )
+
+    def close(self) -> None:
+        """End the sessions that are left (reason `cancelled`), store everything, and stop. A second call does nothing.
+
+        Raises `StorageError` when something could not be stored.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            sessions = list(self._runtime.sessions.values())
+        for session in sessions:
+            _end_quietly(session)
+        self._runtime.threads.close()
+        try:
+            self._record(
+                ("session.ended", {"reason": "completed", "duration_ms": self._uptime_ms(), "action_count": 0})
+            )
+        finally:
+            self._runtime.recorder.close()
+
+    def _uptime_ms(self) -> int:
+        return (self._runtime.clock.monotonic_ns() - self._started_ns) // 1_000_000
+
+
+def _end_quietly(session: Session) -> bool:
+    """End a session as cancelled, unless somebody else has ended it in the meantime."""
+    try:
+        session.end("cancelled")
+    except SessionAlreadyEnded:
+        return False
+    return True
+
+
+def _ask(request: Request) -> Ask:
+    task = request.task
+    return Ask(
+        task.goal,
+        task.risk_tier,
+        task.context_hints,
+        task.required_capabilities,
+        request.context or None,
+        request.atlas_ids,
+    )
+
+
+def _inherit(
+    parent: Session | None,
+    context: dict[str, Any],
+    scopes: frozenset[str] | None,
+    risk_tier: RiskTier,
+    atlas_ids: frozenset[str] | None,
+) -> dict[str, Any]:
+    """What a session knows of its host, narrowed to what its parent has."""
+    if parent is not None:
+        context = {**context, **parent.context}
+        scopes = parent.scopes if scopes is None else scopes & parent.scopes
+        risk_tier = max(risk_tier, parent.risk_tier, key=RISK_TIERS.index)
+        if parent.atlas_ids is not None:
+            atlas_ids = parent.atlas_ids if atlas_ids is None else atlas_ids & parent.atlas_ids
+    return {"context": context, "scopes": scopes or frozenset(), "risk_tier": risk_tier, "atlas_ids": atlas_ids}
+
+
+def _session_facts(session: Session) -> dict[str, Any]:
+    """What `session.started` says besides agent and goal, where it is not the default; a replay needs it."""
+    facts: dict[str, Any] = {}
+    if session.atlas_ids is not None:
+        facts["atlas_ids"] = sorted(session.atlas_ids)
+    if session.risk_tier != "low":
+        facts["risk_tier"] = session.risk_tier
+    if session.scopes:
+        facts["scopes"] = sorted(session.scopes)
+    if session.parent is not None:
+        facts["parent_session_id"] = session.parent.session_id
+    return facts
+
+
+def _one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; it has to be one of {', '.join(map(repr, choices))}")
+
+
+def _check_text(name: str, value: object, most: int) -> None:
+    if not isinstance(value, str) or not 1 <= len(value) <= most:
+        raise InvalidCARPRequest(f"a string of 1 to {most} characters is needed", path=f"/{name}")
+
+
+def _check_uuid(session_id: str) -> str:
+    if not UUID_PATTERN.fullmatch(session_id.lower()):
+        raise InvalidCARPRequest("a UUID is needed", path="/session_id")
+    return session_id.lower()

@@ -1,0 +1,173 @@
+"""What the sessions of one `Resolver` share: its parts, its options, and the few operations that need several of them.
+
+Made by `cra.resolver`; used by `cra.session` and `cra.execution`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from cra.atlas.registry import AtlasRegistry
+from cra.carp.policy_set import PolicySet
+from cra.execution.approvals import Approval, ApprovalBook
+from cra.execution.executors import ExecutorThreads
+from cra.hotpath import canonical_json, hash_value
+from cra.ids import IdSource
+from cra.reference.resolve import DefaultDecision
+from cra.timing.clock import Clock
+from cra.timing.rate_limit import SlidingWindows
+from cra.trace.record import EventsRecord, SessionHeader
+from cra.trace.recorder import Recorder, Reservation
+
+if TYPE_CHECKING:
+    from cra.session import Session
+
+Level = Literal["recorded", "stored", "durable"]
+Redact = Callable[[str, dict[str, Any]], dict[str, Any]]
+MAX_POLICY_SETS = 64
+CLOSING_FIELDS = ("action_id", "execution_id", "error_code", "duration_ms", "effect", "result_hash")
+
+
+class Options(msgspec.Struct, frozen=True):
+    """The options of a `Resolver` that sessions read; see there."""
+
+    default_decision: DefaultDecision
+    ttl_seconds: int
+    trace_detail: Literal["full", "decisions"]
+    fail_closed: bool
+    durability: Level
+    hash_key: bytes | None
+    redact: Redact | None
+    record_values: bool
+    idle_seconds: float
+    life_seconds: float
+
+
+class Runtime:
+    def __init__(
+        self,
+        *,
+        options: Options,
+        clock: Clock,
+        ids: IdSource,
+        registry: AtlasRegistry,
+        recorder: Recorder,
+    ) -> None:
+        self.options = options
+        self.clock = clock
+        self.ids = ids
+        self.registry = registry
+        self.recorder = recorder
+        self.limits = SlidingWindows()
+        self.approvals = ApprovalBook(clock)
+        self.threads = ExecutorThreads()
+        self.executors: dict[str, Callable[..., Any]] = {}
+        self.sessions: dict[str, Session] = {}
+        self.resolutions = 0
+        self.executions = 0
+        self._policy_sets: dict[frozenset[str] | None, PolicySet] = {}
+        self._generation = -1
+        self._lock = threading.Lock()
+
+    def policy_set(self, selection: frozenset[str] | None) -> PolicySet:
+        """The policy set of a selection (None: every loaded atlas); overlays are always part of it.
+
+        Raises `AtlasNotFound`, or `Conflict` when two of the atlases define the same action.
+        """
+        if self._generation == self.registry.generation:
+            found = self._policy_sets.get(selection)
+            if found is not None:
+                return found
+        with self._lock:
+            generation = self.registry.generation
+            built = PolicySet(self.registry.select(selection), self.options.default_decision)
+            if generation != self._generation or len(self._policy_sets) >= MAX_POLICY_SETS:
+                self._policy_sets = {}
+            self._policy_sets[selection] = built
+            self._generation = generation
+            return built
+
+    def forget_policy_sets(self) -> None:
+        """Let go of compiled atlases, for an evicted one to leave memory. No lock: the registry calls it under its own."""
+        self._policy_sets = {}
+
+    @property
+    def cached_plans(self) -> int:
+        return sum(policy_set.cached_plans for policy_set in list(self._policy_sets.values()))
+
+    def hash(self, value: object) -> str:
+        """The hash of a value as traces show it: plain, or keyed where the runtime has a `hash_key`."""
+        return hash_value(value, self.options.hash_key)
+
+    def payload(self, event_type: str, payload: dict[str, Any]) -> dict[str, Any]:
+        """The payload as it may be recorded: `redact` is asked first, and what cannot be hashed is refused here.
+
+        Raises `InvalidTraceEvent`, and whatever `redact` raises.
+        """
+        if self.options.redact is not None:
+            payload = self.options.redact(event_type, payload)
+        canonical_json(payload)
+        return payload
+
+    def events_record(
+        self,
+        session: SessionHeader,
+        *events: tuple[str, dict[str, Any]],
+        base: int | None = None,
+        span: int | None = None,
+        closing: bool = False,
+    ) -> EventsRecord:
+        """A record of these events as of now. Where it closes something that has happened, not even `redact` can prevent it."""
+        now = self.clock.now_ns()
+        payload = self._payload_at_any_rate if closing else self.payload
+        return EventsRecord(
+            session=session,
+            base=self.ids.draw(now // 1_000_000) if base is None else base,
+            time_ns=now,
+            events=tuple([(event_type, payload(event_type, content)) for event_type, content in events]),
+            span=span,
+        )
+
+    def _payload_at_any_rate(self, event_type: str, payload: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self.payload(event_type, dict(payload))
+        except Exception as error:
+            return {key: payload[key] for key in CLOSING_FIELDS if key in payload} | {
+                "redaction_error": type(error).__name__
+            }
+
+    @contextmanager
+    def room(self) -> Iterator[Reservation]:
+        """Room for one record, taken before something happens that has to be recorded. Raises `TraceBackpressure`."""
+        reservation = self.recorder.reserve()
+        try:
+            yield reservation
+        finally:
+            reservation.release()
+
+    def expire_approvals(self) -> None:
+        """Record the approvals that nobody decided in time."""
+        for approval in self.approvals.expire_due():
+            session = self.sessions.get(approval.session_id)
+            if session is not None:
+                with session.lock:
+                    if session.status == "active":
+                        session.record(("approval.expired", approval_payload(approval)))
+
+
+def approval_payload(approval: Approval, **extra: str) -> dict[str, Any]:
+    """The payload of an `approval.*` event."""
+    payload: dict[str, Any] = {
+        "approval_id": approval.approval_id,
+        "atlas_id": approval.atlas_id,
+        "policy_id": approval.policy_id,
+        "action_id": approval.action_id,
+    }
+    if approval.parameters_hash is not None:
+        payload["parameters_hash"] = approval.parameters_hash
+    return payload | extra

@@ -1,0 +1,388 @@
+"""A session: one agent, one goal, one trace. Resolves, executes, ends.
+
+Made by `Resolver.create_session`. The host says who and where; the agent's requests can only narrow that. Safe to use from many
+threads. PROTOCOL: CARP/1.0, TRACE/1.0.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Literal
+
+import msgspec
+
+from cra.carp.conditions import RISK_TIERS, RiskTier
+from cra.carp.explain import Explanation, explain
+from cra.carp.plan import Plan
+from cra.carp.policy import Policy
+from cra.carp.policy_set import PolicySet
+from cra.carp.request import Ask, Operation, invalid_request
+from cra.carp.resolution import Resolution
+from cra.errors import (
+    ApprovalNotFound,
+    Conflict,
+    InvalidCARPRequest,
+    ResolutionExpired,
+    SessionAlreadyEnded,
+    SessionExpired,
+)
+from cra.execution.approvals import Approval
+from cra.execution.approvals import approval_id as derive_approval_id
+from cra.execution.execute import Call, Outcome, aexecute, execute
+from cra.execution.idempotency import IdempotencyStore
+from cra.execution.limits import LimitKey, limit_states
+from cra.ids import format_uuid
+from cra.reference.match import Facts
+from cra.runtime import Runtime, approval_payload
+from cra.timing.clock import NS_PER_SECOND
+from cra.trace.record import REQUEST, ResolveRecord, SessionHeader
+
+REMEMBERED_RESOLUTIONS = 1_024
+REMEMBERED_REQUESTS = 65_536
+EndReason = Literal["completed", "timeout", "error", "cancelled"]
+
+
+class Session:
+    """See the module.
+
+    Attributes: `session_id`, `trace_id`, `agent_id`, `goal`, `risk_tier`, `scopes`, `context`, `atlas_ids` (None: every loaded
+    atlas), `parent`, `status` (`"active"` or `"ended"`).
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        header: SessionHeader,
+        *,
+        agent_id: str,
+        goal: str,
+        context: Mapping[str, Any],
+        scopes: frozenset[str],
+        risk_tier: RiskTier,
+        atlas_ids: frozenset[str] | None,
+        parent: Session | None,
+        on_end: Callable[[Session], None],
+    ) -> None:
+        self.runtime = runtime
+        self.header = header
+        self.session_id = header.session_id
+        self.trace_id = header.trace_id
+        self.agent_id = agent_id
+        self.goal = goal
+        self.context = dict(context)
+        self.scopes = scopes
+        self.risk_tier = risk_tier
+        self.atlas_ids = atlas_ids
+        self.parent = parent
+        self.lineage: tuple[Session, ...] = (self, *(parent.lineage if parent else ()))
+        self.status: Literal["active", "ended"] = "active"
+        self.idempotency = IdempotencyStore()
+        self.lock = threading.RLock()
+        self.open_calls: dict[str, Call] = {}
+        self.limit_keys: set[LimitKey] = set()
+        self.action_count = 0
+        self._on_end = on_end
+        self._resolutions: OrderedDict[str, Resolution] = OrderedDict()
+        self._request_ids: OrderedDict[str, int] = OrderedDict()
+        self._started_ns = self._active_ns = runtime.clock.monotonic_ns()
+
+    def __repr__(self) -> str:
+        return f"<Session {self.session_id} of {self.agent_id!r}, {self.status}>"
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.status == "active":
+            self.end("completed" if error is None else "error")
+
+    # Resolve
+
+    def resolve(
+        self,
+        goal: str,
+        *,
+        risk_tier: RiskTier | None = None,
+        context_hints: Sequence[str] = (),
+        required_capabilities: Sequence[str] = (),
+        context: Mapping[str, Any] | None = None,
+        atlas_ids: Sequence[str] | None = None,
+        context_budget: int | None = None,
+    ) -> Resolution:
+        """What the agent may do towards `goal`, and what it should read first.
+
+        `risk_tier`, `context` and `atlas_ids` can raise, add and narrow, never lower, override or widen what the session has;
+        `context_budget` is the most tokens of context to return. Spends nothing.
+
+        Raises `InvalidCARPRequest`, `SessionAlreadyEnded`, `SessionExpired`, `AtlasNotFound`, `Conflict` (two selected atlases
+        define one action), `TraceBackpressure`. PROTOCOL: Evaluation, Context.
+        """
+        ask = Ask(
+            goal,
+            risk_tier,
+            tuple(context_hints),
+            tuple(required_capabilities),
+            context,
+            None if atlas_ids is None else tuple(atlas_ids),
+            context_budget,
+        )
+        _check_ask(ask, context_hints, required_capabilities, atlas_ids)
+        return self.answer(ask)
+
+    def answer(self, ask: Ask, *, request_id: str | None = None, operation: Operation = "resolve") -> Resolution:
+        """Evaluate, record, and make the resolution. `validate` records the request alone."""
+        runtime = self.runtime
+        with self.lock:
+            self.touch()
+            now_ns, monotonic_ns = runtime.clock.now_ns(), runtime.clock.monotonic_ns()
+            plan = self.plan(ask, now_ns)
+            states = limit_states(self, plan, monotonic_ns)
+            exhausted = tuple([index for index, state in enumerate(states) if state.exhausted])
+            injected, cut = plan.context.select(ask.goal, ask.context_hints, ask.context_budget)
+            base = runtime.ids.draw(now_ns // 1_000_000)
+            request_id = request_id or format_uuid(base + REQUEST)
+            received = ("carp.request.received", self._request_payload(plan, ask, request_id, operation))
+            if operation == "validate":
+                runtime.recorder.record(runtime.events_record(self.header, received, base=base))
+            else:
+                runtime.recorder.record(
+                    ResolveRecord(
+                        session=self.header,
+                        base=base,
+                        time_ns=now_ns,
+                        request_id=request_id,
+                        request=runtime.payload(*received),
+                        plan=plan,
+                        injected=injected,
+                        cut=cut,
+                        exhausted=exhausted,
+                        ttl_seconds=runtime.options.ttl_seconds,
+                    )
+                )
+            resolution = Resolution(
+                header=self.header,
+                base=base,
+                request_id=request_id,
+                time_ns=now_ns,
+                expires_ns=monotonic_ns + runtime.options.ttl_seconds * NS_PER_SECOND,
+                ttl_seconds=runtime.options.ttl_seconds,
+                plan=plan,
+                ruling=plan.ruling(exhausted),
+                injected=injected,
+                limit_states=states,
+                ask=ask,
+            )
+            self._resolutions[resolution.resolution_id] = resolution
+            if len(self._resolutions) > REMEMBERED_RESOLUTIONS:
+                self._resolutions.popitem(last=False)
+            runtime.resolutions += 1
+        return resolution
+
+    def plan(self, ask: Ask, now_ns: int) -> Plan:
+        """The plan for a request of this session, as of the wall-clock time `now_ns`."""
+        policy_set = self.policy_set(ask)
+        outcomes = tuple([policy_set.outcomes(member.facts(ask, now_ns)) for member in self.lineage])
+        return policy_set.plan(outcomes, ask.required_capabilities, self.runtime.approvals.granted(self.session_id))
+
+    def policy_set(self, ask: Ask) -> PolicySet:
+        """The atlases of the session, narrowed by those of the request. Raises `AtlasNotFound`."""
+        if ask.atlas_ids is None:
+            return self.runtime.policy_set(self.atlas_ids)
+        for atlas_id in ask.atlas_ids:
+            self.runtime.registry.get(atlas_id)
+        wanted = frozenset(ask.atlas_ids)
+        return self.runtime.policy_set(wanted if self.atlas_ids is None else wanted & self.atlas_ids)
+
+    def facts(self, ask: Ask, now_ns: int) -> Facts:
+        """The effective values of a request: the higher tier, the session's context over the request's, its own scopes."""
+        tier = effective_tier(self.risk_tier, ask.risk_tier)
+        context = {**ask.context, **self.context} if ask.context else self.context
+        return Facts(self.agent_id, tier, context, self.scopes, ask.required_capabilities, now_ns)
+
+    def _request_payload(self, plan: Plan, ask: Ask, request_id: str, operation: str) -> dict[str, Any]:
+        """The payload of `carp.request.received`; what has its default value is left out."""
+        payload: dict[str, Any] = {"request_id": request_id, "operation": operation, "goal": ask.goal}
+        if ask.atlas_ids is not None:
+            payload["atlas_ids"] = list(ask.atlas_ids)
+        if ask.risk_tier not in (None, "low"):
+            payload["risk_tier"] = ask.risk_tier
+        if ask.context_hints:
+            payload["context_hints"] = list(ask.context_hints)
+        if ask.required_capabilities:
+            payload["required_capabilities"] = list(ask.required_capabilities)
+        if ask.context_budget is not None:
+            payload["context_budget"] = ask.context_budget
+        if plan.policy_set.context_patterns:
+            seen = {**(ask.context or {}), **self.context}
+            inputs = {key: seen[key] for key in plan.policy_set.context_patterns if key in seen}
+            if inputs:
+                known = self.runtime.options.record_values
+                payload["condition_inputs"] = inputs if known else {k: self.runtime.hash(v) for k, v in inputs.items()}
+        return payload
+
+    def resolution(self, resolution_id: str) -> Resolution:
+        """A resolution of this session by its id. Raises `ResolutionExpired` for all but the last 1,024."""
+        try:
+            return self._resolutions[resolution_id]
+        except KeyError:
+            raise ResolutionExpired(
+                f"this session does not remember the resolution {resolution_id}; resolve again"
+            ) from None
+
+    def remember_request(self, request_id: str, skew_seconds: float) -> None:
+        """Refuse a request id that this session has seen. Raises `Conflict`. PROTOCOL: Requests."""
+        now = self.runtime.clock.monotonic_ns()
+        with self.lock:
+            while self._request_ids and next(iter(self._request_ids.values())) <= now:
+                self._request_ids.popitem(last=False)
+            if request_id in self._request_ids:
+                raise Conflict(f"request {request_id} was made before; give every request an id of its own")
+            if len(self._request_ids) >= REMEMBERED_REQUESTS:
+                raise Conflict(f"{REMEMBERED_REQUESTS} requests within {2 * skew_seconds:g} s; wait before the next")
+            self._request_ids[request_id] = now + int(2 * skew_seconds * NS_PER_SECOND)
+
+    # Execute
+
+    def execute(
+        self,
+        action_id: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        resolution: Resolution | str,
+        idempotency_key: str | None = None,
+    ) -> Outcome:
+        """Run the registered executor of an action, if everything that governs it agrees now.
+
+        `resolution` is the one that allowed it, or its id. Raises `ActionDenied`, `ActionRequiresApproval`,
+        `RateLimitExceeded`, `BudgetExceeded`, `InvalidParameters`, `ActionNotFound`, `ResolutionExpired`, `Conflict`,
+        `ExecutionError`, `SchemaValidationError`, `TraceBackpressure`. docs/execution.md has every outcome and its events.
+        PROTOCOL: Execute.
+        """
+        return execute(Call(self, action_id, parameters, resolution, idempotency_key))
+
+    async def aexecute(
+        self,
+        action_id: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        resolution: Resolution | str,
+        idempotency_key: str | None = None,
+    ) -> Outcome:
+        """`execute` for callers on an event loop: asynchronous executors run on it, synchronous ones on a thread."""
+        return await aexecute(Call(self, action_id, parameters, resolution, idempotency_key))
+
+    def request_approval(self, approval_id: str) -> Approval:
+        """Ask for an approval that a resolution announced; it becomes pending and shows in `Resolver.pending_approvals`.
+
+        Raises `ApprovalNotFound` when nothing in this session can have that id, `Conflict` when too many are pending.
+        """
+        with self.lock:
+            self.touch()
+            self.runtime.expire_approvals()
+            policy_set = self.runtime.policy_set(self.atlas_ids)
+            for policy, action_id in _approvable(policy_set):
+                if approval_id == derive_approval_id(self.session_id, policy.atlas_id, policy.policy_id, action_id):
+                    with self.runtime.room() as room:
+                        approval, is_new = self.find_approval(policy, action_id)
+                        if is_new:
+                            event = ("approval.requested", approval_payload(approval))
+                            room.record(self.runtime.events_record(self.header, event))
+                    return approval
+        raise ApprovalNotFound(f"no approval of this session has the id {approval_id!r}")
+
+    def find_approval(
+        self, policy: Policy, action_id: str, parameters_hash: str | None = None
+    ) -> tuple[Approval, bool]:
+        """The approval of a policy and an action, and whether it is new; the caller records the event."""
+        return self.runtime.approvals.request(
+            session_id=self.session_id,
+            agent_id=self.agent_id,
+            atlas_id=policy.atlas_id,
+            policy_id=policy.policy_id,
+            action_id=action_id,
+            parameters_hash=parameters_hash,
+            reason=policy.reason or "",
+        )
+
+    def explain(
+        self,
+        action_id: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        risk_tier: RiskTier | None = None,
+        required_capabilities: Sequence[str] = (),
+        context: Mapping[str, Any] | None = None,
+    ) -> Explanation:
+        """Which policies match the action, in order, and which condition failed of those that do not.
+
+        Without `parameters`, conditions on them are shown as undecided. Spends and records nothing. Raises `ActionNotFound`.
+        """
+        ask = Ask("explain", risk_tier, (), tuple(required_capabilities), context)
+        return explain(self, ask, action_id, parameters)
+
+    # Life
+
+    def touch(self) -> None:
+        """Check that the session is active, and note that it is used. Raises `SessionAlreadyEnded`, `SessionExpired`."""
+        if self.status == "ended":
+            raise SessionAlreadyEnded(f"session {self.session_id} has ended; create a new one")
+        now, options = self.runtime.clock.monotonic_ns(), self.runtime.options
+        idle, life = now - self._active_ns, now - self._started_ns
+        if idle > options.idle_seconds * NS_PER_SECOND or life > options.life_seconds * NS_PER_SECOND:
+            self.end("timeout")
+            raise SessionExpired(f"session {self.session_id} has expired; create a new one")
+        self._active_ns = now
+
+    def record(self, *events: tuple[str, dict[str, Any]]) -> None:
+        """Record events of this session."""
+        self.runtime.recorder.record(self.runtime.events_record(self.header, *events))
+
+    def end(self, reason: EndReason = "completed") -> None:
+        """Close the session and its trace. Executions still open are closed as unknown. Raises `SessionAlreadyEnded`."""
+        with self.lock:
+            if self.status == "ended":
+                raise SessionAlreadyEnded(f"session {self.session_id} has ended already")
+            with self.runtime.room() as room:
+                for call in list(self.open_calls.values()):
+                    call.close_unknown()
+                self.status = "ended"
+                payload = {
+                    "reason": reason,
+                    "duration_ms": (self.runtime.clock.monotonic_ns() - self._started_ns) // 1_000_000,
+                    "action_count": self.action_count,
+                }
+                ended = ("session.ended", payload)
+                room.record(self.runtime.events_record(self.header, ended, closing=True))
+            self._resolutions.clear()
+            self._request_ids.clear()
+        self._on_end(self)
+
+
+def effective_tier(host: RiskTier, asked: RiskTier | None) -> RiskTier:
+    """The higher of what the host says and what the request says. PROTOCOL: The host says who and where."""
+    return host if asked is None else max(host, asked, key=RISK_TIERS.index)
+
+
+def _approvable(policy_set: PolicySet) -> Iterator[tuple[Policy, str]]:
+    """What can be approved before it is executed: each approval policy without parameter conditions, and each action."""
+    for policy, positions in zip(policy_set.policies, policy_set.positions):
+        if policy.type == "require_approval" and policy.conditions.parameters is None:
+            for position in sorted(positions):
+                yield policy, policy_set.actions[position][1].action_id
+
+
+def _check_ask(ask: Ask, *sequences: object) -> None:
+    """Refuse a bad argument before anything is recorded; a string is no sequence of strings here."""
+    if any(isinstance(given, str) for given in sequences):
+        raise InvalidCARPRequest(
+            "context_hints, required_capabilities and atlas_ids are lists of strings, not one string"
+        )
+    try:
+        msgspec.convert(msgspec.structs.asdict(ask), Ask)
+    except msgspec.ValidationError as error:
+        raise invalid_request(error) from None

@@ -1,0 +1,1 @@
+"""Where events are kept: the protocol for backends, and the backends."""

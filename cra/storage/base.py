@@ -1,0 +1,74 @@
+"""What a store of events is to the runtime: the `StorageBackend` protocol.
+
+The recorder appends, from one place at a time; anybody may read at the same time, from any thread. A backend never changes,
+reorders or interprets events: what it returns is what it was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from cra.trace.event import Event
+
+
+class StorageHealth(msgspec.Struct, frozen=True):
+    """The state of a backend: `ok`, and in `details` what a person should know of it, one sentence each."""
+
+    name: str
+    ok: bool
+    details: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class StorageBackend(Protocol):
+    """A place where sealed events are kept.
+
+    `name` is its URL, for messages; `durable` says whether what it stores can survive a power cut, `readable` whether it can be
+    read at all. Where it cannot, everything that reads raises `StorageError`.
+    """
+
+    name: str
+    durable: bool
+    readable: bool
+
+    def append(self, batch: Sequence[Event]) -> None:
+        """Store a batch, in order: all of it, or none and a `StorageError`. The caller keeps a refused batch and comes again."""
+        ...
+
+    def events(self, session_id: str, *, after: int = -1, types: Collection[str] | None = None) -> Iterator[Event]:
+        """A session's events as of now, in order, with `sequence` > `after` and a type in `types`; none for an unknown session.
+
+        Raises `StorageError` where they cannot be read.
+        """
+        ...
+
+    def sessions(self) -> list[str]:
+        """The ids of the sessions that have events, oldest first."""
+        ...
+
+    def last(self, session_id: str, n: int) -> list[Event]:
+        """The session's last `n` events, in order."""
+        ...
+
+    def count(self, session_id: str | None = None) -> int:
+        """The number of events of a session, or of all."""
+        ...
+
+    def delete_session(self, session_id: str) -> int:
+        """Remove all events of a session; returns how many there were."""
+        ...
+
+    def health(self) -> StorageHealth:
+        """Whether the backend can do its work. Never raises."""
+        ...
+
+    def flush(self, durable: bool) -> None:
+        """Make everything appended readable by others and, if `durable`, safe from a power cut. `StorageError` if it cannot."""
+        ...
+
+    def close(self) -> None:
+        """Release everything. Harmless when repeated."""
+        ...

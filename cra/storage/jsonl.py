@@ -1,0 +1,274 @@
+"""A folder of JSONL files: one `<session_id>.trace.jsonl` per session, readable with any tool and by `cra trace verify`.
+
+A batch is in the files whole or not at all: a failed or short write is cut back, and what a crash tore is set aside when the
+file is opened next, never destroyed. Several processes may share a folder, since a file is locked while it is open for
+writing. It never changes a line that was once complete.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from io import FileIO
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from cra.errors import InvalidTraceEvent, StorageError, StorageLocked
+from cra.ids import UUID_PATTERN
+from cra.storage.base import StorageHealth
+from cra.storage.lines import Repair, WholeLines, count_lines, offset_of_last_lines, repair_tail
+from cra.trace.event import Event
+from cra.trace.jsonl import dump_line, read_events
+
+SUFFIX = ".trace.jsonl"
+_FILE_MODE = 0o600  # a trace tells what an organisation's agents do
+
+
+class JsonlStorage:
+    """Events in files below `folder`, at most `max_open` of them open for writing. Raises `StorageError` if it cannot be used.
+
+    `repairs` tells which files had a torn last line and where the torn bytes are now.
+    """
+
+    durable = True
+    readable = True
+
+    def __init__(self, folder: str | os.PathLike[str], max_open: int = 64) -> None:
+        self._folder = Path(folder)
+        self.name = f"jsonl:///{self._folder}"
+        self._max_open = max_open
+        self._lock = threading.RLock()
+        self._handles: OrderedDict[str, FileIO] = OrderedDict()
+        self._dirty: set[str] = set()
+        self._folder_dirty = False
+        self._undo: list[tuple[Path, int]] = []
+        self._poison: str | None = None
+        self._closed = False
+        self.repairs: tuple[Repair, ...] = ()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._repair_all()
+        except OSError as error:
+            raise self._error("cannot be opened", error) from error
+
+    def append(self, batch: Sequence[Event]) -> None:
+        """Write a batch: all of it, or none and a `StorageError` (`StorageLocked` while another process writes a session)."""
+        chunks: dict[Path, list[bytes]] = {}
+        for event in batch:
+            chunks.setdefault(self._path(event.session_id), []).append(dump_line(event))
+        with self._lock:
+            self._check_open()
+            self._roll_back()
+            try:
+                for path, lines in chunks.items():
+                    handle = self._handle(path)
+                    self._undo.append((path, os.fstat(handle.fileno()).st_size))
+                    self._dirty.add(path.name)
+                    _write_all(handle, b"".join(lines))
+            except BaseException as error:
+                self._roll_back()
+                if isinstance(error, OSError):
+                    raise self._error("cannot be written", error) from error
+                raise
+            self._undo.clear()
+
+    def events(self, session_id: str, *, after: int = -1, types: Collection[str] | None = None) -> Iterator[Event]:
+        """A session's events as of now, in order. `StorageError` at the first line that is no event."""
+        for event in self._read(self._path(session_id), None):
+            if event.sequence > after and (types is None or event.event_type in types):
+                yield event
+
+    def sessions(self) -> list[str]:
+        """The ids of the sessions that have events, oldest first: UUIDv7 ids sort by time."""
+        return [path.name.removesuffix(SUFFIX) for path in self._files() if path.stat().st_size]
+
+    def last(self, session_id: str, n: int) -> list[Event]:
+        """The session's last `n` events, in order; only these are read."""
+        return list(self._read(self._path(session_id), max(0, n)))
+
+    def count(self, session_id: str | None = None) -> int:
+        """The number of events of a session, or of all: the complete lines."""
+        paths = self._files() if session_id is None else [self._path(session_id)]
+        return sum(map(self._count, paths))
+
+    def delete_session(self, session_id: str) -> int:
+        """Remove a session's file, with what was torn from it; returns how many events it held."""
+        path = self._path(session_id)
+        with self._lock:
+            count = self._count(path)
+            self._release(path.name)
+            self._dirty.discard(path.name)
+            try:
+                for file in (path, path.with_name(path.name + ".torn")):
+                    file.unlink(missing_ok=True)
+            except OSError as error:
+                raise self._error("cannot delete the session", error) from error
+            self._folder_dirty = True
+        return count
+
+    def health(self) -> StorageHealth:
+        """Not ok once an fsync has failed, or while half a batch could not be cut back."""
+        with self._lock:
+            details = [repair.sentence() for repair in self.repairs]
+            if self._undo:
+                details.append("half a batch could not be cut back; it is tried again with the next batch")
+            if self._poison:
+                details.append(self._poison)
+            return StorageHealth(self.name, ok=not self._undo and self._poison is None, details=tuple(details))
+
+    def flush(self, durable: bool) -> None:
+        """Writes are never buffered here. `durable` fsyncs every file written since, and the folder.
+
+        Raises `StorageError` if that fails, and from then on always: the kernel marks pages clean after a failed write-back, so
+        that a later fsync would succeed over lost data.
+        """
+        if not durable:
+            return
+        with self._lock:
+            self._check_open()
+            if self._poison is None:
+                try:
+                    self._sync()
+                except OSError as error:
+                    self._poison = (
+                        f"an fsync failed ({error.strerror}); what was stored before may not survive a power cut"
+                    )
+            if self._poison is not None:
+                raise StorageError(f"storage '{self.name}': {self._poison}; check the disk and create a new Resolver")
+
+    def close(self) -> None:
+        """Close the files. What was stored can still be read."""
+        with self._lock:
+            self._closed = True
+            while self._handles:
+                self._handles.popitem()[1].close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageError(f"storage '{self.name}' is closed; open it again")
+
+    def _path(self, session_id: str) -> Path:
+        if not UUID_PATTERN.fullmatch(session_id):
+            raise StorageError("a session id is a lower-case UUID; nothing else names a file of this storage")
+        return self._folder / (session_id + SUFFIX)
+
+    def _files(self) -> list[Path]:
+        try:
+            names = sorted(os.listdir(self._folder))
+        except OSError as error:
+            raise self._error("cannot be listed", error) from error
+        return [
+            self._folder / name
+            for name in names
+            if name.endswith(SUFFIX) and UUID_PATTERN.fullmatch(name.removesuffix(SUFFIX))
+        ]
+
+    def _repair_all(self) -> None:
+        for path in self._files():
+            with suppress(StorageLocked):  # its writer is alive, the tail is a write in progress
+                self._open(path).close()
+
+    def _open(self, path: Path) -> FileIO:
+        """The file, open for appending, locked, and ending with a complete line."""
+        handle = FileIO(path, "ab+", opener=_open_regular)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            repair = repair_tail(path, handle.fileno())
+        except BaseException as error:
+            handle.close()
+            if isinstance(error, BlockingIOError):
+                raise StorageLocked(
+                    f"storage '{self.name}': {path.name} is open for writing elsewhere; close the other Resolver and try again"
+                ) from None
+            raise
+        if repair is not None:
+            self.repairs += (repair,)
+        return handle
+
+    def _handle(self, path: Path) -> FileIO:
+        handle = self._handles.get(path.name)
+        if handle is not None and os.fstat(handle.fileno()).st_nlink:
+            self._handles.move_to_end(path.name)
+            return handle
+        self._release(path.name)  # deleted by somebody else: writing on would go nowhere
+        self._folder_dirty = True
+        handle = self._handles[path.name] = self._open(path)
+        if len(self._handles) > self._max_open:
+            # Not fsync'ed here: a write-back error nobody has seen is reported to whoever opens the file next, which is `_sync`.
+            self._handles.popitem(last=False)[1].close()
+        return handle
+
+    def _release(self, name: str) -> None:
+        handle = self._handles.pop(name, None)
+        if handle is not None:
+            handle.close()
+
+    def _roll_back(self) -> None:
+        """Cut the files back to where the unfinished batch began; what cannot be cut back now is kept for the next call."""
+        while self._undo:
+            path, size = self._undo[-1]
+            try:
+                os.truncate(path, size)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                raise self._error("cannot be cut back after a failed write", error) from error
+            self._undo.pop()
+
+    def _sync(self) -> None:
+        for name in sorted(self._dirty):
+            os.fsync(self._handle(self._folder / name).fileno())
+            self._dirty.discard(name)
+        if self._folder_dirty:
+            descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            self._folder_dirty = False
+
+    def _count(self, path: Path) -> int:
+        try:
+            with open(path, "rb", buffering=0) as file:
+                return count_lines(file)
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise self._error("cannot be read", error) from error
+
+    def _read(self, path: Path, lines: int | None) -> Iterator[Event]:
+        """The events in the last `lines` complete lines of a file, or in all."""
+        start = 0
+        try:
+            with open(path, "rb") as file:
+                if lines is not None:
+                    start = offset_of_last_lines(file.fileno(), lines)
+                yield from read_events(cast("BinaryIO", WholeLines(file, start)))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._error("cannot be read", error) from error
+        except InvalidTraceEvent as error:
+            where = f"{path}, {error}" if start == 0 else f"{path}, counted from byte {start}, {error}"
+            raise StorageError(f"{where}; see what is wrong with: cra trace verify {path}") from error
+
+    def _error(self, what: str, error: OSError) -> StorageError:
+        where = f" ({os.fsdecode(error.filename)})" if isinstance(error.filename, str | bytes | os.PathLike) else ""
+        return StorageError(
+            f"storage '{self.name}' {what}: {error.strerror}{where}; check the disk, the path and its permissions"
+        )
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Never through a link: a link in the folder could lead a trace anywhere."""
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, _FILE_MODE)
+
+
+def _write_all(handle: FileIO, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[handle.write(view) :]

@@ -1,0 +1,90 @@
+"""Files of lines, seen from their end: complete lines, torn tails, the last n lines.
+
+Used by the JSONL store. Everything here works in chunks, so that neither a huge file nor a huge line is ever held in memory,
+and nothing looks inside a line.
+"""
+
+from __future__ import annotations
+
+import os
+from io import FileIO
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+_CHUNK = 64 * 1024
+
+
+class Repair(msgspec.Struct, frozen=True):
+    """A torn last line: `torn_bytes` of it were moved from `file` to `torn_file`."""
+
+    file: str
+    torn_file: str
+    torn_bytes: int
+
+    def sentence(self) -> str:
+        return f"{self.file} ended within a line: {self.torn_bytes} bytes were moved to {self.torn_file}"
+
+
+class WholeLines:
+    """A file's complete lines from offset `start` up to where it ends now; what is appended later is not seen."""
+
+    def __init__(self, file: BinaryIO, start: int = 0) -> None:
+        self._file = file
+        self._end = offset_of_line_end(file.fileno(), 1)
+        file.seek(start)
+
+    def readline(self, size: int) -> bytes:
+        """The next line, at most `size` bytes of it; empty at the end."""
+        return self._file.readline(max(0, min(size, self._end - self._file.tell())))
+
+
+def offset_of_line_end(descriptor: int, nth: int) -> int:
+    """The offset behind the `nth` newline counted from the end of the file, 1 being the last; 0 if it has fewer."""
+    end = os.fstat(descriptor).st_size
+    while end > 0:
+        begin = max(0, end - _CHUNK)
+        chunk = os.pread(descriptor, end - begin, begin)
+        newlines = chunk.count(b"\n")
+        if newlines >= nth:
+            at = len(chunk)
+            for _ in range(nth):
+                at = chunk.rindex(b"\n", 0, at)
+            return begin + at + 1
+        nth -= newlines
+        end = begin
+    return 0
+
+
+def offset_of_last_lines(descriptor: int, n: int) -> int:
+    """Where the last `n` complete lines of the file begin."""
+    return offset_of_line_end(descriptor, n + 1)
+
+
+def count_lines(file: FileIO) -> int:
+    """The number of complete lines in the rest of the file."""
+    count = 0
+    while chunk := file.read(_CHUNK):
+        count += chunk.count(b"\n")
+    return count
+
+
+def repair_tail(path: Path, descriptor: int) -> Repair | None:
+    """Move what follows the last newline to the end of `<path>.torn`; None where there is nothing.
+
+    The file is open for reading and writing as `descriptor`, and nobody else writes to it. The torn bytes are on disk before the
+    file is cut, so that they exist at least once whatever happens in between.
+    """
+    whole, size = offset_of_line_end(descriptor, 1), os.fstat(descriptor).st_size
+    if whole == size:
+        return None
+    torn_file = path.with_name(path.name + ".torn")
+    with open(torn_file, "ab") as torn:
+        for offset in range(whole, size, _CHUNK):
+            torn.write(os.pread(descriptor, min(_CHUNK, size - offset), offset))
+        torn.flush()
+        os.fsync(torn.fileno())
+    os.ftruncate(descriptor, whole)
+    os.fsync(descriptor)
+    return Repair(path.name, torn_file.name, size - whole)

@@ -1,0 +1,228 @@
+"""Exact sliding windows: how much of a rate limit or a budget is used, and the atomic reservation of all limits of a call.
+
+A resolve peeks, an execute reserves; the caller passes the monotonic time and decides what a key is. Nothing here reads a
+clock, knows a session, or rounds: totals are exact fractions. PROTOCOL: Limits, Policy parameters.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable
+from fractions import Fraction
+from threading import Lock
+
+import msgspec
+
+from cra.carp.policy import Limit
+
+MAX_BUDGET_ENTRIES = 100_000
+_SWEPT_PER_RESERVE = 2
+
+_Exact = int | Fraction
+"""An exact amount. Whole ones are kept as `int`, whose arithmetic is ten times as fast as that of `Fraction`."""
+
+
+class LimitState(msgspec.Struct, frozen=True):
+    """A limit as of one moment.
+
+    `reset_after_ns` is the time until the oldest counted call leaves the window; None when nothing is counted or nothing ever
+    leaves. `exhausted`: one more call would not be admitted.
+    """
+
+    used: Fraction
+    remaining: Fraction
+    reset_after_ns: int | None
+    exhausted: bool
+
+
+class Charge(msgspec.Struct, frozen=True):
+    """What a call costs one limit: 1 for a rate limit, its cost for a budget.
+
+    `enforced` False is a shadow limit: it never refuses, and it counts the calls that it would have admitted, so that it shows
+    what it would have done.
+    """
+
+    key: Hashable
+    limit: Limit
+    cost: Fraction
+    enforced: bool = True
+
+
+class LimitReached(Exception):
+    """An enforced charge does not fit. `retry_after_ns` is None where waiting does not help."""
+
+    def __init__(self, charge: Charge, retry_after_ns: int | None) -> None:
+        super().__init__(f"{charge.limit.kind} is exhausted")
+        self.charge = charge
+        self.retry_after_ns = retry_after_ns
+
+
+class Reservation:
+    """What one call holds of its limits; `SlidingWindows.release` gives it back."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held: list[tuple[Hashable, _Window, int, _Exact]] = []
+
+
+class _Window:
+    """What is counted for one key.
+
+    `entries` maps the time of admission to what was charged then, oldest first; an OrderedDict, since the oldest is dropped at
+    one end while a release takes from anywhere. Without a window only the total counts.
+    """
+
+    __slots__ = ("window_ns", "total", "entries")
+
+    def __init__(self, window_ns: int | None) -> None:
+        self.window_ns = window_ns
+        self.total: _Exact = 0
+        self.entries: OrderedDict[int, _Exact] = OrderedDict()
+
+    def adopt(self, window_ns: int | None, now: int) -> None:
+        """Go on under a limit that was given another window: what is counted then counts as of now."""
+        if window_ns != self.window_ns:
+            self.window_ns = window_ns
+            self.entries = OrderedDict({now: self.total} if self.total else {})
+
+    def expire(self, now: int) -> None:
+        """Forget what was admitted at t where now ≥ t + window."""
+        if self.window_ns is None:
+            return
+        while self.entries and next(iter(self.entries)) + self.window_ns <= now:
+            self.total -= self.entries.popitem(last=False)[1]
+
+    def reset_after(self, now: int) -> int | None:
+        if self.window_ns is None or not self.entries:
+            return None
+        return next(iter(self.entries)) + self.window_ns - now
+
+    def has_room_for(self, cost: _Exact, limit: Limit, now: int) -> bool:
+        if self.total + cost > limit.amount:
+            return False
+        return limit.kind == "rate_limit" or now in self.entries or len(self.entries) < MAX_BUDGET_ENTRIES
+
+    def add(self, cost: _Exact, now: int) -> None:
+        self.total += cost
+        if self.window_ns is not None:
+            self.entries[now] = self.entries.get(now, 0) + cost
+
+    def take_back(self, cost: _Exact, admitted: int) -> None:
+        """Undo `add`, unless what was added has left the window since."""
+        if self.window_ns is not None:
+            if admitted not in self.entries:
+                return
+            self.entries[admitted] -= cost
+            if not self.entries[admitted]:
+                del self.entries[admitted]
+        self.total -= cost
+
+
+class SlidingWindows:
+    """The counters of all limits of a runtime, by key. Safe to call from many threads.
+
+    Times are monotonic nanoseconds given by the caller; one that is earlier than a time seen before counts as that one. A key
+    belongs to one limit, whose amount and window may change (a replaced atlas); what was counted stays counted. Memory:
+    a rate limit holds at most `amount` entries, a budget `MAX_BUDGET_ENTRIES` (what would need more is refused), calls at the
+    same time share one, and a key whose window has emptied is dropped in the course of later reservations.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._latest: int | None = None
+        self._windows: OrderedDict[Hashable, _Window] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many keys are held."""
+        return len(self._windows)
+
+    def peek(self, key: Hashable, limit: Limit, now_ns: int, next_cost: Fraction | None = None) -> LimitState:
+        """The state of `limit` for `key`, without counting anything.
+
+        A rate limit is exhausted when one more call is too many; a budget when `next_cost` is, or, where the cost of the next
+        call is not known (None), when nothing is left.
+        """
+        used: _Exact = 0
+        reset_after: int | None = None
+        # A key without a window is the common case and needs no lock.
+        if key in self._windows:
+            with self._lock:
+                now = self._advance(now_ns)
+                window = self._windows.get(key)
+                if window is not None:
+                    window.expire(now)
+                    window.adopt(limit.window_ns, now)
+                    used, reset_after = window.total, window.reset_after(now)
+        remaining = _exact(limit.amount) - used
+        if limit.kind == "rate_limit":
+            exhausted = remaining < 1
+        elif next_cost is None:
+            exhausted = remaining <= 0
+        else:
+            exhausted = remaining < next_cost
+        return LimitState(Fraction(used), Fraction(max(remaining, 0)), reset_after, exhausted)
+
+    def reserve(self, charges: Iterable[Charge], now_ns: int) -> Reservation:
+        """Count `charges` (costs ≥ 0), all or none of them.
+
+        Raises `LimitReached` for the first enforced one that does not fit. PROTOCOL: Execute.
+        """
+        reservation = Reservation()
+        with self._lock:
+            now = self._advance(now_ns)
+            self._sweep(now)
+            for charge in charges:
+                cost = _exact(charge.cost)
+                window = self._windows.get(charge.key) or _Window(charge.limit.window_ns)
+                window.expire(now)
+                window.adopt(charge.limit.window_ns, now)
+                if not window.has_room_for(cost, charge.limit, now):
+                    if not charge.enforced:
+                        continue
+                    self._give_back(reservation)
+                    raise LimitReached(charge, window.reset_after(now) if cost <= charge.limit.amount else None)
+                if cost:
+                    window.add(cost, now)
+                    self._windows[charge.key] = window
+                    reservation._held.append((charge.key, window, now, cost))
+        return reservation
+
+    def release(self, reservation: Reservation) -> None:
+        """Give everything back, for a call whose executor was never called. A second time does nothing."""
+        with self._lock:
+            self._give_back(reservation)
+
+    def forget(self, keys: Iterable[Hashable]) -> None:
+        """Drop the counters of `keys`: those of an ended session, which no window empties. Unknown keys are ignored."""
+        with self._lock:
+            for key in keys:
+                self._windows.pop(key, None)
+
+    def _advance(self, now_ns: int) -> int:
+        if self._latest is None or now_ns > self._latest:
+            self._latest = now_ns
+        return self._latest
+
+    def _give_back(self, reservation: Reservation) -> None:
+        for key, window, admitted, cost in reservation._held:
+            window.take_back(cost, admitted)
+            # A key that was forgotten since may have a new window by now.
+            if not window.total and self._windows.get(key) is window:
+                del self._windows[key]
+        reservation._held.clear()
+
+    def _sweep(self, now: int) -> None:
+        """Look at the next few keys, round robin, and drop the empty ones: every reservation pays for a constant number."""
+        for _ in range(min(_SWEPT_PER_RESERVE, len(self._windows))):
+            key, window = next(iter(self._windows.items()))
+            window.expire(now)
+            # Never absent in between: `peek` looks without the lock.
+            if window.total:
+                self._windows.move_to_end(key)
+            else:
+                del self._windows[key]
+
+
+def _exact(amount: Fraction) -> _Exact:
+    return amount.numerator if amount.denominator == 1 else amount

@@ -1,0 +1,1 @@
+"""TRACE: what happened. Events, the recorder, verification, replay, diff."""

@@ -1,0 +1,124 @@
+"""The JSONL form of a trace: one event a line, fields in schema order, the payload in canonical JSON.
+
+`dump_line` and `write_events` are used by storage and by the command line, `read_events` and `read_lines` by everything that
+reads a trace file. Reading is strict and bounded, and it is not verifying: `cra.trace.verify` does that. PROTOCOL: Event, What
+is not such an object.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from cra.errors import InvalidTraceEvent, StorageError
+from cra.reference.canonical import canonical_json
+from cra.reference.grammar import ANY_DIALECT, FIELDS, find_fault
+from cra.strictjson import JSONProblem, parse
+from cra.trace.event import Event
+
+MAX_LINE_BYTES: Final = 16 * 1024 * 1024
+_CHUNK: Final = 1024 * 1024
+PathLike = str | os.PathLike[str]
+
+
+def dump_line(event: Event) -> bytes:
+    """One line of a trace file, newline included; the same bytes for the same event, always.
+
+    Raises `InvalidTraceEvent` where a field has no canonical JSON, or the line would be longer than readers take.
+    """
+    members = [b'"%b":%b' % (name.encode(), canonical_json(getattr(event, name))) for name in FIELDS]
+    line = b"{" + b",".join(members) + b"}\n"
+    if len(line) > MAX_LINE_BYTES:
+        raise InvalidTraceEvent(
+            f"the event takes {len(line)} bytes as a line, more than the {MAX_LINE_BYTES} that are allowed"
+        )
+    return line
+
+
+def parse_line(line: bytes) -> object:
+    """The JSON value in one line. Raises `InvalidTraceEvent` with a sentence for what is no strict JSON (`cra.strictjson`)."""
+    if len(line) > MAX_LINE_BYTES:
+        raise InvalidTraceEvent(f"the line is longer than {MAX_LINE_BYTES} bytes; no event is")
+    if not line.strip():
+        raise InvalidTraceEvent("the line is blank; remove it")
+    try:
+        return parse(line.rstrip(b"\r\n"))
+    except JSONProblem as problem:
+        torn = "" if line.endswith(b"\n") else "; the file ends in this line, which may be torn off"
+        raise InvalidTraceEvent(f"{str(problem).replace('at line 1 ', 'at ')}{torn}") from None
+
+
+def read_lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a trace file, never more than `MAX_LINE_BYTES` + 1 of one: the rest of a longer one is skipped."""
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        yield line
+        if len(line) > MAX_LINE_BYTES:
+            while line and not line.endswith(b"\n"):
+                line = file.readline(_CHUNK)
+
+
+def read_events(source: PathLike | BinaryIO) -> Iterator[Event]:
+    """The events of a trace file (a path, or a file open for reading bytes), in the grammar of any dialect, hashes unchecked.
+
+    Raises `InvalidTraceEvent` with the line's number, counted from 1, for the first line that is no event, and `StorageError`
+    when the file can not be read.
+    """
+    if isinstance(source, str | os.PathLike):
+        with open_trace(source) as file:
+            yield from read_events(file)
+        return
+    for number, line in enumerate(read_lines(source), 1):
+        try:
+            fields = parse_line(line)
+            fault = find_fault(fields, ANY_DIALECT)
+        except InvalidTraceEvent as error:
+            fault = error.message
+        if fault is not None:
+            raise InvalidTraceEvent(f"line {number}: {fault}")
+        assert isinstance(fields, dict)  # or find_fault had said so
+        yield Event(**{"parent_span_id": None, **fields})
+
+
+@contextmanager
+def open_trace(path: PathLike) -> Iterator[BinaryIO]:
+    """The file at `path`, open for reading bytes; `StorageError` when it can not be opened or read."""
+    try:
+        with open(path, "rb") as file:
+            yield file
+    except OSError as error:
+        raise StorageError(f"cannot read the trace {os.fspath(path)!r}: {error.strerror}; check the path") from error
+
+
+def write_events(path: PathLike, events: Iterable[Event]) -> None:
+    """Write a trace file, all or nothing: a reader sees the old file or the complete new one, on disk.
+
+    Only a device or a pipe (`/dev/stdout`) is written to as it stands. Raises `StorageError` when that fails, and what
+    `dump_line` raises; then the old file is still there.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        if target.exists() and not target.is_file():
+            with open(target, "wb") as file:
+                file.writelines(map(dump_line, events))
+            return
+        _replace(target, events)
+    except OSError as error:
+        raise StorageError(f"cannot write the trace {os.fspath(path)!r}: {error.strerror}; check the path") from error
+
+
+def _replace(target: Path, events: Iterable[Event]) -> None:
+    part = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
+    try:
+        with open(part, "xb") as file:
+            file.writelines(map(dump_line, events))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, target)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise

@@ -1,0 +1,439 @@
+"""The recorder: takes records from many threads, gives them one order, and sees that they reach every backend.
+
+Sessions call `record` on the hot path; resolvers call `flush`, `stats` and `close`. Deferred, a record waits in a bounded queue
+that one worker drains; immediate, it is stored before `record` returns: the same events with the same bytes. The order of the
+queue is the order of the trace. It never drops anything silently: what it cannot take is refused, or counted and chained as
+`runtime.lost`. PROTOCOL: Event; ARCHITECTURE: Nothing is dropped silently.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from typing import Final, Literal, Protocol, get_args
+
+import msgspec
+
+from cra.errors import CRAError, StorageError
+from cra.ids import IdSource
+from cra.storage.base import StorageBackend
+from cra.timing.clock import NS_PER_SECOND, Clock, SystemClock
+from cra.trace.event import Event
+from cra.trace.flushing import FlushLevel
+from cra.trace.loss import Loss, LossLedger
+from cra.trace.outbox import LONGEST_PAUSE, BackendStats, Outbox
+from cra.trace.record import Record, SessionHeader
+from cra.trace.record_queue import DEFAULT_CAPACITY, Overflow, RecordQueue
+from cra.trace.record_queue import Reservation as Room
+from cra.trace.subscribe import DEFAULT_CAPACITY as SUBSCRIBER_CAPACITY
+from cra.trace.subscribe import Broadcaster, Subscription, Target
+from cra.trace.worker import Worker
+
+Tracing = Literal["deferred", "immediate"]
+Level = Literal["recorded", "stored", "durable"]
+
+_BATCH_RECORDS: Final = 1_024
+_BATCH_EVENTS: Final = 4_096  # a resolve can be a hundred events: what bounds memory is their number
+
+
+class RecordChainer(Protocol):
+    """What turns records into chained events (`cra.trace.chainer.Chainer`). If it raises, the chain is as it was before."""
+
+    def events(self, record: Record) -> list[Event]: ...
+
+
+class RecorderStats(msgspec.Struct, frozen=True):
+    """Counts since the start, and the queue as it is.
+
+    `records_recorded` is what callers handed in; each of them is expanded into events, waiting, or lost (dropped for want of
+    room, impossible to expand, or left behind by `close`). `records_refused` were answered with `TraceBackpressure` and are not
+    among them. `events_recorded` are the events chained, `runtime.lost` included: for every backend, its stored + waiting + lost.
+    """
+
+    records_recorded: int
+    records_waiting: int
+    records_lost: int
+    records_refused: int
+    events_recorded: int
+    backends: tuple[BackendStats, ...]
+    capacity: int
+    queued: int
+    reserved: int
+
+
+class Recorder:
+    """One recorder per runtime; every method may be called from any thread.
+
+    `backends` are the recorder's from now on, which closes them. `capacity` is in records, queued and reserved ones together;
+    when a backend lacks that many events, the queue is drained no further. `overflow` says what a full queue means: `block`
+    waits `overflow_timeout` seconds, `fail` refuses at once, `drop` loses what is droppable and blocks for the rest. `runtime`
+    is the header of the runtime's own session and `ids` its id stream, both for `runtime.lost`.
+    """
+
+    def __init__(
+        self,
+        backends: Sequence[StorageBackend],
+        chainer: RecordChainer,
+        *,
+        clock: Clock,
+        ids: IdSource,
+        runtime: SessionHeader | None = None,
+        tracing: Tracing = "deferred",
+        overflow: Overflow = "block",
+        overflow_timeout: float = 5.0,
+        capacity: int = DEFAULT_CAPACITY,
+    ) -> None:
+        _check_choice("tracing", tracing, get_args(Tracing))
+        _check_choice("overflow", overflow, get_args(Overflow))
+        if capacity < 1:
+            raise ValueError(f"capacity is {capacity}; the queue needs room for at least one record")
+        self._backends = tuple(backends)
+        self._chainer = chainer
+        self._broadcaster = Broadcaster()
+        self._outbox = Outbox(backends, self._broadcaster.publish)
+        self._ledger = LossLedger(clock, ids, runtime)
+        self._worker = Worker(self._pump, "cra-recorder") if tracing == "deferred" else None
+        self._queue = RecordQueue(
+            self._ledger,
+            capacity=capacity,
+            overflow=overflow,
+            overflow_timeout=overflow_timeout,
+            on_record=_nothing if self._worker is None else self._worker.wake,
+            explain=self._outbox.find_failure,
+        )
+        self._taken = 0
+        self._expanded = 0
+        self._urgent = False
+        self._levels = {"stored": FlushLevel(durable=False), "durable": FlushLevel(durable=True)}
+        self._pumping = (
+            threading.Lock()
+        )  # held by whoever chains and stores; taken before the queue's lock, never after
+        _live.add(self)
+
+    # What producers call
+
+    def record(self, record: Record) -> None:
+        """Take a record. Deferred, it is queued, and later failures show in `flush`, `stats` and `close`.
+
+        Immediate, it is stored on return; a `StorageError` then means that a backend has not got it yet: it is kept and stored
+        before anything else, and until then further records are refused, unchained. Raises `TraceBackpressure` when the queue is
+        full, by the rules of `overflow`, and `InternalError` once the recorder is closed or after a fork.
+        """
+        if self._worker is not None:
+            self._queue.put(record)
+            return
+        with self._pumping:
+            if self._queue.state != "open":
+                raise self._queue.refusal()
+            self._store_now()
+            self._chain_now(record)
+            self._store_now()
+
+    def reserve(self) -> Reservation:
+        """Room for one later record, which can then not be refused. Raises as `record` does, and never drops."""
+        return Reservation(self, self._queue.reserve())
+
+    def _record_reserved(self, room: Room, record: Record) -> None:
+        if self._worker is not None:
+            self._queue.claim(room, record)
+            return
+        with self._pumping:
+            self._queue.claim(room, None)
+            self._chain_now(record)
+            self._outbox.deliver(force=True)  # a failure is for the next caller: this record is kept, and not refused
+
+    def _chain_now(self, record: Record) -> None:
+        events = self._chainer.events(record)
+        with self._queue.lock:
+            self._queue.appended += 1
+            self._queue.recorded += 1
+            self._taken += 1
+            self._expanded += 1
+            self._outbox.add(events)
+
+    def _store_now(self) -> None:
+        self._outbox.deliver(force=True)
+        failure = self._outbox.find_failure()
+        if failure is not None:
+            raise failure
+
+    # What the worker calls, and a caller in its place
+
+    def _pump(self) -> float | None:
+        """One round: chain a batch, store what waits, serve flushes. Returns when to come again, as `Worker` wants it."""
+        queue, outbox = self._queue, self._outbox
+        with self._pumping:
+            with queue.lock:
+                if queue.state == "closed":
+                    return None
+                force, self._urgent = self._urgent, False
+            if outbox.backlog < queue.capacity:
+                self._fill()
+            failures = outbox.failures
+            pause = outbox.deliver(force)
+            self._serve_flushes(failed=outbox.failures > failures)
+            queue.drained()
+            if queue and outbox.backlog < queue.capacity:
+                return 0.0
+            if pause is None and any(level.is_due(self._taken) for level in self._levels.values()):
+                return LONGEST_PAUSE
+            return pause
+
+    def _fill(self) -> None:
+        """Chain a batch from the queue and put it into the outbox."""
+        queue = self._queue
+        batch: list[Event] = []
+        taken = expanded = lost = 0
+        while queue and taken < _BATCH_RECORDS and len(batch) < _BATCH_EVENTS:
+            item = queue.take()
+            taken += 1
+            if isinstance(item, Loss):
+                batch += self._chain_loss(item)
+                continue
+            try:
+                batch += self._chainer.events(item)
+                expanded += 1
+            except Exception as error:  # one bad record must not hold up all that come after it
+                lost += 1
+                batch += self._chain_unexpandable(item, error)
+        with queue.lock:
+            if queue.state == "closed":
+                return  # `close` gave up waiting and has counted these as lost
+            queue.lost += lost
+            self._taken += taken
+            self._expanded += expanded
+            self._outbox.add(batch)
+
+    def _chain_loss(self, loss: Loss) -> list[Event]:
+        with self._queue.lock:
+            record = self._ledger.settle(loss)
+        try:
+            return self._chainer.events(record)
+        except Exception:  # the chainer takes nothing any more: the counts are all that is left
+            return []
+
+    def _chain_unexpandable(self, record: Record, error: Exception) -> list[Event]:
+        with self._queue.lock:
+            losses = self._ledger.note(record, f"not_expandable: {type(error).__name__}")
+        return [event for loss in losses for event in self._chain_loss(loss)]
+
+    def _serve_flushes(self, *, failed: bool) -> None:
+        """Flush the backends, once for all who wait, if what they wait for is stored; tell them if storing `failed`."""
+        failure = self._outbox.find_failure()
+        for level in self._levels.values():
+            with self._queue.lock:
+                due = level.is_due(self._taken)
+            if failure is not None:
+                if failed:
+                    level.fail(failure)
+            elif due:
+                try:
+                    self._outbox.flush(level.durable)
+                    level.reached = self._taken
+                except StorageError as error:
+                    level.fail(error)
+
+    # What the resolver calls
+
+    def flush(self, level: Level = "stored", timeout: float | None = None) -> None:
+        """Wait until everything recorded before the call is in every backend (`stored`), and fsync'ed or committed (`durable`).
+
+        Concurrent callers share one fsync. Raises `StorageError` as soon as a backend fails, when `timeout` seconds are over,
+        or for a level that is not to be had. What was recorded stays and is tried again in all cases.
+        """
+        _check_choice("level", level, get_args(Level))
+        if level == "recorded":
+            raise StorageError(
+                "the flush level 'recorded' is not available: this recorder is volatile, what waits in it is in memory only; "
+                "use 'stored' or 'durable'"
+            )
+        volatile = self._outbox.volatile
+        if level == "durable" and volatile is not None:
+            raise StorageError(
+                f"storage '{volatile}' cannot make events durable; flush to 'stored', or use jsonl:///dir"
+            )
+        if self._queue.state in ("closed", "forked"):
+            raise self._queue.refusal()
+        self._reach(self._levels[level], timeout, patient=False)
+
+    def subscribe(
+        self,
+        target: Target,
+        *,
+        types: Collection[str] | None = None,
+        session_id: str | None = None,
+        capacity: int = SUBSCRIBER_CAPACITY,
+    ) -> Subscription:
+        """Deliver every event that all backends have from now on; see `cra.trace.subscribe.Broadcaster.subscribe`."""
+        return self._broadcaster.subscribe(target, types=types, session_id=session_id, capacity=capacity)
+
+    def stats(self) -> RecorderStats:
+        """The counts as of now. They always add up, and right after a `flush`, with nothing recorded since, nothing waits."""
+        queue = self._queue
+        with queue.lock:
+            if queue.state == "forked":
+                raise queue.refusal()
+            return RecorderStats(
+                records_recorded=queue.recorded,
+                records_waiting=queue.recorded - self._expanded - queue.lost,
+                records_lost=queue.lost,
+                records_refused=queue.refused,
+                events_recorded=self._outbox.total,
+                backends=self._outbox.stats(closed=queue.state == "closed"),
+                capacity=queue.capacity,
+                queued=len(queue),
+                reserved=queue.reserved,
+            )
+
+    def close(self, timeout: float | None = 5.0) -> None:
+        """Refuse new records, wait for reserved ones, store everything, stop, close the backends. Harmless when repeated.
+
+        A backend that fails is tried again for `timeout` seconds (None: for ever). Raises `StorageError` with the counts of what
+        could not be stored; that is lost.
+        """
+        queue = self._queue
+        with queue.lock:
+            if queue.state == "forked":
+                raise queue.refusal()
+            if queue.state != "open":
+                queue.changed.wait_for(lambda: queue.state == "closed", timeout)
+                return
+            queue.state = "closing"
+            queue.drained()
+            queue.changed.wait_for(lambda: queue.reserved == 0, timeout)
+        try:
+            with suppress(StorageError):  # the counts below say it
+                self._reach(self._levels["stored"], timeout, patient=True)
+        finally:
+            with queue.lock:
+                queue.state = "closed"
+                unchained = queue.recorded - self._expanded - queue.lost
+                queue.lost += unchained
+                queue.drained()
+            if self._worker is not None:
+                self._worker.stop()
+            _live.discard(self)
+            self._broadcaster.close()
+            if self._pumping.acquire(blocking=False):  # else a backend hangs in the middle of something
+                for backend in self._backends:
+                    backend.close()
+                self._pumping.release()
+        self._report_losses(unchained)
+
+    def _report_losses(self, unchained: int) -> None:
+        lacking = [stats for stats in self._outbox.stats(closed=True) if stats.lost]
+        losses = [f"storage '{stats.name}' lacks {stats.lost} events" for stats in lacking]
+        if unchained:
+            losses.append(f"{unchained} records were never chained")
+        if self._queue.reserved:
+            losses.append(f"{self._queue.reserved} executions were still running and have no closing record")
+        if losses:
+            failure = self._outbox.find_failure()
+            cause = f": {failure}" if failure else ""
+            raise StorageError(f"the recorder was closed with losses: {', '.join(losses)}{cause}") from failure
+
+    def _reach(self, level: FlushLevel, timeout: float | None, *, patient: bool) -> None:
+        """Wait until all that is recorded now has reached `level`. Not `patient`: raise at the first failed attempt."""
+        queue = self._queue
+        with queue.lock:
+            target, failures = queue.appended, level.failures
+            level.want(target)
+            self._urgent = True
+            if self._worker is not None and level.reached < target:
+                self._worker.wake()
+
+        def has_failed() -> bool:
+            return level.failures > failures and not patient
+
+        def is_over() -> bool:
+            return level.reached >= target or has_failed() or queue.state == "closed"
+
+        try:
+            if self._worker is not None and self._worker.running:
+                with queue.lock:
+                    queue.changed.wait_for(is_over, timeout)
+            else:
+                self._pump_here(is_over, timeout)
+            with queue.lock:
+                if level.reached >= target:
+                    return
+                if has_failed():
+                    raise StorageError(level.error.message) from level.error
+                if queue.state == "closed":
+                    raise queue.refusal()
+                raise StorageError(f"the flush was not done within {timeout} s; what waits is kept and tried again")
+        finally:
+            with queue.lock:
+                level.leave(target)
+
+    def _pump_here(self, is_over: Callable[[], bool], timeout: float | None) -> None:
+        """Do the worker's work in this thread, because there is none: in immediate mode, and late in an interpreter's life."""
+        end = None if timeout is None else SystemClock.monotonic_ns() + int(timeout * NS_PER_SECOND)
+        while True:
+            pause = self._pump()
+            left = LONGEST_PAUSE if end is None else (end - SystemClock.monotonic_ns()) / NS_PER_SECOND
+            with self._queue.lock:
+                if is_over() or left <= 0:
+                    return
+                if pause != 0.0:
+                    self._queue.changed.wait(min(left, LONGEST_PAUSE if pause is None else pause))
+
+    def _die_in_child(self) -> None:
+        self._queue.make_locks()
+        self._pumping = threading.Lock()
+        self._queue.state = "forked"
+
+
+class Reservation:
+    """Room for one record (`Recorder.reserve`): use it with `record` or give it back with `release`."""
+
+    __slots__ = ("_recorder", "_room")
+
+    def __init__(self, recorder: Recorder, room: Room) -> None:
+        self._recorder = recorder
+        self._room = room
+
+    def record(self, record: Record) -> None:
+        """Take the record; it is not refused for want of room or of storage. `InternalError` if used before, or too late."""
+        self._recorder._record_reserved(self._room, record)
+
+    def release(self) -> None:
+        """Give the room back. Harmless when it was used or given back before."""
+        self._recorder._queue.give_back(self._room)
+
+
+def _nothing() -> None:
+    """Nobody to wake."""
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; it is one of {', '.join(choices)}")
+
+
+_live: weakref.WeakSet[Recorder] = (
+    weakref.WeakSet()
+)  # what to end when the process forks or exits, which happen to all at once
+
+
+def _end_in_child() -> None:
+    for recorder in list(_live):
+        recorder._die_in_child()
+    _live.clear()
+
+
+def _close_at_exit() -> None:
+    for recorder in list(_live):
+        try:
+            recorder.close()
+        except CRAError as error:
+            print(f"cra: {error}", file=sys.stderr)
+
+
+os.register_at_fork(after_in_child=_end_in_child)
+atexit.register(_close_at_exit)

@@ -1,0 +1,301 @@
+"""Replay: compute every resolution of a trace again, from the trace and the atlases, and compare. PROTOCOL: Replay.
+
+It decides with the same parts that decided in the first place, fed with what the trace says of the session and the request.
+Only what a trace cannot hold is taken on trust, and counted: the state of limits, and context values of which it has no more
+than a hash.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import msgspec
+
+from cra.atlas.loader import load_atlas
+from cra.atlas.manifest import Atlas
+from cra.carp.plan import Plan
+from cra.carp.policy_set import PolicySet, policy_set_digest
+from cra.carp.request import Ask, parse_timestamp
+from cra.errors import ReplayError
+from cra.hotpath import hash_value
+from cra.reference.match import Facts
+from cra.session import effective_tier
+from cra.trace.event import Event
+from cra.trace.expand import Draft, expand
+from cra.trace.record import ResolveRecord, SessionHeader
+
+MAX_SUBSETS = 4_096
+NO_MATCH = "\0"
+
+
+class Mismatch(msgspec.Struct, frozen=True):
+    """A resolution that came out differently. `sequence` is that of its request; `expected` is what the replay computed."""
+
+    session_id: str
+    sequence: int
+    message: str
+    expected: dict[str, Any] | None = None
+    actual: dict[str, Any] | None = None
+
+
+class Replay(msgspec.Struct, frozen=True):
+    """`resolutions` in the trace, of which `reproduced` came out the same. `not_recomputed` counts what was taken on trust:
+    limit outcomes, and resolutions whose inputs the trace does not hold."""
+
+    resolutions: int
+    reproduced: int
+    not_recomputed: int
+    mismatches: tuple[Mismatch, ...] = ()
+
+    @property
+    def valid(self) -> bool:
+        """Whether nothing came out differently."""
+        return not self.mismatches
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result in plain JSON types."""
+        return {"valid": self.valid, **msgspec.to_builtins(self)}
+
+
+class Unknown(Exception):
+    """Something a resolution depends on is not in the trace."""
+
+
+class _Session(msgspec.Struct):
+    """What the trace has said of a session so far."""
+
+    started: Mapping[str, Any]
+    grants: set[tuple[str, str, str]]
+
+
+def replay(
+    events: Iterable[Event | Mapping[str, Any]],
+    atlases: Iterable[Atlas | str | os.PathLike[str] | Mapping[str, Any]],
+    *,
+    context: Mapping[str, Any] | None = None,
+    hash_key: bytes | None = None,
+) -> Replay:
+    """Compute every resolution again and compare its events.
+
+    `events`: of one session or several, each in order. `atlases`: those that were loaded; a resolution finds its own by
+    `policy_set`. `context`: context values that the trace holds as hashes only; each is used where its hash agrees.
+
+    Raises `ReplayError` for events that are no trace. Check the chain first (`verify_chain`): replay takes the trace at its word.
+    """
+    library = _Library([each if isinstance(each, Atlas) else load_atlas(each) for each in atlases])
+    known = {hash_value(value, hash_key): value for value in (context or {}).values()}
+    player = _Player(library, known, hash_key)
+    try:
+        for group in _operations([_event(event) for event in events]):
+            player.play(group)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ReplayError(
+            f"the trace has an event that does not fit ({type(error).__name__}: {error}); verify it first"
+        ) from None
+    return Replay(player.resolutions, player.reproduced, player.not_recomputed, tuple(player.mismatches))
+
+
+def _event(event: Event | Mapping[str, Any]) -> Event:
+    return event if isinstance(event, Event) else msgspec.convert(dict(event), Event)
+
+
+def _operations(events: Sequence[Event]) -> Iterator[list[Event]]:
+    """The events in groups: a resolve from its request to its completion, anything else alone."""
+    open_resolves: dict[str, list[Event]] = {}
+    for event in events:
+        group = open_resolves.get(event.session_id)
+        if event.event_type == "carp.request.received":
+            if event.payload["operation"] == "resolve":
+                open_resolves[event.session_id] = [event]
+        elif group is None:
+            yield [event]
+        else:
+            group.append(event)
+            if event.event_type == "carp.resolution.completed":
+                yield open_resolves.pop(event.session_id)
+    for group in open_resolves.values():
+        raise ReplayError(
+            f"the resolve at sequence {group[0].sequence} has no carp.resolution.completed; the trace is cut"
+        )
+
+
+class _Library:
+    """The atlases at hand, and the policy set of any selection of them by its digest."""
+
+    def __init__(self, atlases: Sequence[Atlas]) -> None:
+        self._sets: dict[str, PolicySet] = {}
+        self._choices: dict[str, tuple[tuple[Atlas, ...], Any]] = {}
+        for size in range(len(atlases), -1, -1):
+            for chosen in combinations(atlases, size):
+                for default in ("deny", "allow"):
+                    self._choices[policy_set_digest(chosen, default)] = chosen, default
+                if len(self._choices) > MAX_SUBSETS:
+                    raise ReplayError(
+                        f"too many atlases to try every selection of them; give the {size} that were selected"
+                    )
+
+    def find(self, digest: str) -> PolicySet | None:
+        if digest not in self._sets and digest in self._choices:
+            self._sets[digest] = PolicySet(*self._choices[digest])
+        return self._sets.get(digest)
+
+
+class _Player:
+    def __init__(self, library: _Library, known: Mapping[str, Any], hash_key: bytes | None) -> None:
+        self._library = library
+        self._known = known
+        self._hash_key = hash_key
+        self._sessions: dict[str, _Session] = {}
+        self.resolutions = 0
+        self.reproduced = 0
+        self.not_recomputed = 0
+        self.mismatches: list[Mismatch] = []
+
+    def play(self, group: list[Event]) -> None:
+        first = group[0]
+        if first.event_type == "session.started":
+            self._sessions[first.session_id] = _Session(first.payload, set())
+        elif first.event_type == "approval.granted" and "parameters_hash" not in first.payload:
+            covers = first.payload["atlas_id"], first.payload["policy_id"], first.payload["action_id"]
+            self._lineage(first.session_id)[0].grants.add(covers)
+        elif first.event_type == "carp.request.received":
+            self.resolutions += 1
+            self._compare(group)
+
+    def _compare(self, group: list[Event]) -> None:
+        request, completed = group[0].payload, group[-1].payload
+        policy_set = self._library.find(completed["policy_set"])
+        if policy_set is None:
+            self._differ(group, "no selection of the given atlases has the policy set of this resolution")
+            return
+        try:
+            plan, ask = self._plan(policy_set, group[0])
+        except Unknown:
+            self.not_recomputed += 1
+            return
+        exhausted = _exhausted(plan, group)
+        self.not_recomputed += len(exhausted)
+        injected, cut = plan.context.select(ask.goal, ask.context_hints, ask.context_budget)
+        actual = [(event.event_type, _comparable(event.payload)) for event in group]
+        for detail in ("full", "decisions"):
+            header = SessionHeader("", "", "", detail)
+            record = ResolveRecord(
+                session=header,
+                base=0,
+                time_ns=0,
+                request_id=completed["request_id"],
+                request=request,
+                plan=plan,
+                injected=injected,
+                cut=cut,
+                exhausted=exhausted,
+                ttl_seconds=completed["ttl_seconds"],
+            )
+            expected = [(event_type, _comparable(payload)) for event_type, payload in expand(record)]
+            if expected == actual:
+                self.reproduced += 1
+                return
+            if detail == "full":
+                full = expected
+        self._differ(group, "the resolution came out differently", *_first_difference(full, actual))
+
+    def _plan(self, policy_set: PolicySet, event: Event) -> tuple[Plan, Ask]:
+        request = event.payload
+        ask = Ask(
+            request["goal"],
+            request.get("risk_tier"),
+            tuple(request.get("context_hints", ())),
+            tuple(request.get("required_capabilities", ())),
+            {key: self._value(policy_set, key, value) for key, value in request.get("condition_inputs", {}).items()},
+            None,
+            request.get("context_budget"),
+        )
+        now_ns = parse_timestamp(event.timestamp, "/timestamp")
+        lineage = self._lineage(event.session_id)
+        outcomes = tuple(policy_set.outcomes(_facts(session.started, ask, now_ns)) for session in lineage)
+        return policy_set.plan(outcomes, ask.required_capabilities, frozenset(lineage[0].grants)), ask
+
+    def _lineage(self, session_id: str) -> list[_Session]:
+        """The session and its ancestors, as far as the trace has them. Raises `Unknown` where one is missing."""
+        lineage: list[_Session] = []
+        upwards: str | None = session_id
+        while upwards is not None:
+            if upwards not in self._sessions:
+                raise Unknown
+            lineage.append(self._sessions[upwards])
+            upwards = lineage[-1].started.get("parent_session_id")
+        return lineage
+
+    def _value(self, policy_set: PolicySet, key: str, recorded: Any) -> Any:
+        """The context value behind what the trace recorded.
+
+        A hash can be undone where the value was given, or where it is that of a pattern without wildcards; and where all
+        patterns are such, not being one of them is all there is to know.
+        """
+        if not (isinstance(recorded, str) and len(recorded) == 64):
+            return recorded
+        if recorded in self._known:
+            return self._known[recorded]
+        patterns = policy_set.context_patterns.get(key, [])
+        for pattern in patterns:
+            if hash_value(pattern, self._hash_key) == recorded:
+                return pattern
+        if any("*" in pattern or "?" in pattern for pattern in patterns):
+            raise Unknown
+        return NO_MATCH
+
+    def _differ(
+        self,
+        group: list[Event],
+        message: str,
+        expected: dict[str, Any] | None = None,
+        actual: dict[str, Any] | None = None,
+    ) -> None:
+        self.mismatches.append(Mismatch(group[0].session_id, group[0].sequence, message, expected, actual))
+
+
+def _facts(started: Mapping[str, Any], ask: Ask, now_ns: int) -> Facts:
+    return Facts(
+        started["agent_id"],
+        effective_tier(started.get("risk_tier", "low"), ask.risk_tier),
+        ask.context or {},
+        frozenset(started.get("scopes", ())),
+        ask.required_capabilities,
+        now_ns,
+    )
+
+
+def _exhausted(plan: Plan, group: list[Event]) -> tuple[int, ...]:
+    """The limits that were exhausted, as the trace tells it."""
+    told = {
+        (event.payload["policy_id"], event.payload["action_id"], event.payload["result"].startswith("shadow:"))
+        for event in group
+        if event.event_type == "policy.evaluated" and event.payload["result"].endswith("rate_limited")
+    }
+    return tuple(
+        number
+        for number, limit in enumerate(plan.limits)
+        if any(
+            (limit.policy.policy_id, plan.actions[index][1].action_id, limit.policy.shadow) in told
+            for index in limit.actions
+        )
+    )
+
+
+def _comparable(payload: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in payload.items() if key != "resolution_id"}
+
+
+def _first_difference(expected: list[Draft], actual: list[Draft]) -> tuple[dict[str, Any], dict[str, Any]]:
+    index = next((i for i, (a, b) in enumerate(zip(expected, actual)) if a != b), min(len(expected), len(actual)))
+    return _shown(expected, index), _shown(actual, index)
+
+
+def _shown(drafts: list[Draft], index: int) -> dict[str, Any]:
+    if index >= len(drafts):
+        return {}
+    event_type, payload = drafts[index]
+    return {"event_type": event_type, "payload": payload}

@@ -1,0 +1,101 @@
+"""Verification of a whole trace file, in one pass and in memory that grows with the number of sessions only.
+
+Called as `cra.verify_file` and by `cra trace verify`. The chain's rules are `cra.reference.chain`'s; this module adds lines and
+sessions. It never raises over what the file contains. PROTOCOL: Verification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from cra.errors import InvalidTraceEvent
+from cra.ids import UUID_PATTERN
+from cra.reference.chain import TAIL_NOTICE, ChainVerification, ChainVerifier, ErrorType, Fault
+from cra.reference.grammar import Dialect, find_dialect
+from cra.trace.jsonl import PathLike, open_trace, parse_line, read_lines
+
+
+class FileVerification(msgspec.Struct, frozen=True):
+    """What verification of a file found: the fields of `ChainVerification` over its lines, and every session's own.
+
+    `event_count` is the number of lines, `error_index` counts lines from 0, and `last_hash` is the hash in the last line, or
+    in the one before the first bad one (None at line 0). A line that names no session counts for the file alone.
+    PROTOCOL: Verification.
+    """
+
+    valid: bool
+    event_count: int
+    error_type: ErrorType | None
+    error_index: int | None
+    last_hash: str | None
+    warnings: tuple[str, ...]
+    message: str | None
+    sessions: Mapping[str, ChainVerification]
+
+
+def verify_file(path: PathLike, dialect: str = "trace-1.0") -> FileVerification:
+    """Verify a JSONL trace; the sessions in it may be interleaved. An empty file is valid.
+
+    Raises `StorageError` when the file can not be read and `InvalidTraceEvent` for an unknown `dialect`, nothing else.
+    PROTOCOL: Verification.
+    """
+    verifier = _FileVerifier(find_dialect(dialect))
+    with open_trace(path) as file:
+        for line in read_lines(file):
+            verifier.feed(line)
+    return verifier.result()
+
+
+class _FileVerifier:
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._sessions: dict[str, ChainVerifier] = {}
+        self._count = 0
+        self._fault: Fault | None = None
+        self._fault_index = 0
+        self._last_hash: str | None = None
+
+    def feed(self, line: bytes) -> None:
+        fault = self._check(line)
+        if self._fault is None:
+            self._fault, self._fault_index = fault, self._count
+        self._count += 1
+
+    def result(self) -> FileVerification:
+        sessions = {session_id: chain.result() for session_id, chain in self._sessions.items()}
+        error_type, message = self._fault or (None, TAIL_NOTICE)
+        return FileVerification(
+            valid=self._fault is None,
+            event_count=self._count,
+            error_type=error_type,
+            error_index=self._fault_index if self._fault else None,
+            last_hash=self._last_hash,
+            warnings=tuple(
+                f"session {name}: {warning}" for name, found in sessions.items() for warning in found.warnings
+            ),
+            message=message,
+            sessions=sessions,
+        )
+
+    def _check(self, line: bytes) -> Fault | None:
+        try:
+            fields = parse_line(line)
+        except InvalidTraceEvent as error:
+            return "malformed_event", error.message
+        fault = self._chain_of(fields).feed(fields)
+        if fault is None and self._fault is None:
+            assert isinstance(fields, dict)  # or the chain had refused it
+            self._last_hash = fields["event_hash"]
+        return fault
+
+    def _chain_of(self, fields: object) -> ChainVerifier:
+        """The chain that the line belongs to. One that names no session is judged alone, and refused."""
+        session_id = fields.get("session_id") if isinstance(fields, dict) else None
+        if not isinstance(session_id, str) or not UUID_PATTERN.fullmatch(session_id):
+            return ChainVerifier(dialect=self._dialect)
+        chain = self._sessions.get(session_id)
+        if chain is None:
+            chain = self._sessions[session_id] = ChainVerifier(dialect=self._dialect)
+        return chain

@@ -1,0 +1,76 @@
+"""A daemon thread that runs one method whenever it is woken, and sleeps without polling in between.
+
+The recorder drains its queue with one, each subscription calls its callback with one. The thread holds its owner only while
+there is work, so that an owner nobody refers to any more is collected and its thread ends by itself. It never touches data
+and takes no lock of its owner.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+
+Step = Callable[[], float | None]
+
+
+class Worker:
+    """Runs `step`, a bound method, in a thread that starts with the first `wake`.
+
+    `step` returns None when there is nothing left to do, 0 to be called again at once, or the seconds after which it wants to
+    be called again if nobody wakes it before. It must not raise. A `wake` during a run makes another run follow, so no work
+    is missed.
+    """
+
+    def __init__(self, step: Step, name: str) -> None:
+        self._name = name
+        self._gate = (
+            threading.Lock()
+        )  # locked: nothing new. Releasing it is one atomic call, safe in a signal or a finalizer.
+        self._gate.acquire()
+        self._step = weakref.WeakMethod(step, lambda _: self._open())
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+
+    def wake(self) -> None:
+        """Have `step` run soon. Costs next to nothing while a run is already due. Callers take turns."""
+        if self._gate.locked() and (self._thread is not None or self._start()):
+            self._open()
+
+    def stop(self) -> None:
+        """End the thread after the run it is in. Does not wait for it."""
+        self._stopping = True
+        self._open()
+
+    @property
+    def running(self) -> bool:
+        """Whether a thread is there to do the work."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def _open(self) -> None:
+        with suppress(RuntimeError):  # open already: a run is due
+            self._gate.release()
+
+    def _start(self) -> bool:
+        thread = threading.Thread(target=self._loop, name=self._name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return (
+                False  # no new threads at interpreter shutdown; the owner sees it in `running` and does the work itself
+            )
+        self._thread = thread
+        return True
+
+    def _loop(self) -> None:
+        pause: float | None = None
+        step: Step | None = None
+        while True:
+            self._gate.acquire(timeout=-1 if pause is None else pause)
+            step = self._step()
+            if step is None or self._stopping:
+                return
+            pause = step()
+            if pause is None:
+                step = None  # an idle thread keeps nobody alive

@@ -1,0 +1,131 @@
+"""What reaches the terminal: nothing that steers it, one line a row in a pipe, and a moving bar only for slow work."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+import time
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cra.cli import terminal
+
+
+class Screen(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@given(st.text(st.characters()))
+def test_clean_text_has_nothing_that_steers_a_terminal(text):
+    """No control, format, surrogate or line-separating character is left, and printable text is unchanged."""
+    result = terminal.clean(text)
+    assert not {unicodedata.category(char) for char in result} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    assert "".join(char if char.isprintable() else "" for char in text) == text or result != text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain [bold]not markup[/bold] naïve ✓", "plain [bold]not markup[/bold] naïve ✓"),
+        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
+        ("a\nb\r\tc", r"a\nb\r\tc"),
+        ("\u202egnp.exe", r"\u202egnp.exe"),
+        ("\x9b31m", r"\x9b31m"),
+        ("\ud800", r"\ud800"),
+    ],
+)
+def test_clean_spells_escapes_out(text, expected):
+    """Escape sequences, bidirectional overrides, C1 controls and surrogates become readable escapes; markup stays text."""
+    assert expected == terminal.clean(text)
+
+
+def test_markup_in_data_is_shown_as_it_is(capsys, monkeypatch):
+    """Tables and lines do not interpret brackets."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    terminal.say("[red]x[/red] :smile:")
+    terminal.say_table("T", ("[a]",), [("[link=https://example.com]y[/link]",)])
+    out = capsys.readouterr().out
+    assert "[red]x[/red] :smile:" in out
+    assert "[link=https://example.com]y[/link]" in out
+
+
+def test_a_pipe_gets_one_line_a_row(capsys, monkeypatch):
+    """What is not a terminal is not wrapped, so that rows can be searched."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    terminal.say_table("T", ("id", "text"), [("a", "word " * 200)])
+    assert 1 == sum("word" in line for line in capsys.readouterr().out.splitlines())
+
+
+def test_a_narrow_terminal_folds_all_but_the_first_column(monkeypatch):
+    """In 80 columns the ids stay whole and the rest is folded; no line is wider."""
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    terminal.say_table("T", ("id", "text"), [("i" * 40, "word " * 50)])
+    lines = re.sub(r"\x1b\[\d*m", "", screen.getvalue()).splitlines()
+    assert any("i" * 40 in line for line in lines)
+    assert max(map(len, lines)) <= 80
+
+
+def test_colour_is_for_terminals_that_want_it(monkeypatch):
+    """Colour on a terminal; none where NO_COLOR is set."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    coloured, plain = Screen(), Screen()
+    monkeypatch.setattr(sys, "stdout", coloured)
+    terminal.say("yes", "green")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys, "stdout", plain)
+    terminal.say("yes", "green")
+    assert "\x1b[32myes" in coloured.getvalue()
+    assert "\x1b[3" not in plain.getvalue()
+
+
+def test_json_is_ascii(capsys):
+    """The JSON document holds no character that a terminal could interpret."""
+    terminal.say_json({"reason": "\u202e\x9b✓"})
+    assert capsys.readouterr().out.isascii()
+
+
+@pytest.mark.parametrize("say", [lambda: terminal.say("x"), lambda: terminal.say_json({})])
+def test_a_closed_pipe_is_one_exception(monkeypatch, say):
+    """Text and JSON report a reader that has gone in the same way."""
+
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    with pytest.raises(terminal.ReaderGone):
+        say()
+
+
+@pytest.mark.parametrize(("stream", "shown"), [(Screen, True), (io.StringIO, False)])
+def test_slow_work_shows_a_bar_on_a_terminal_only(monkeypatch, stream, shown):
+    """After a while a bar appears on stderr, where that is a terminal."""
+    stderr = stream()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(terminal, "PROGRESS_AFTER_SECONDS", 0.01)
+    with terminal.working("verifying x"):
+        deadline = time.monotonic() + 10
+        while shown and "verifying" not in stderr.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert shown == ("verifying x" in stderr.getvalue())
+
+
+def test_quick_work_shows_nothing(monkeypatch):
+    """Work that is done within a second leaves stderr alone."""
+    stderr = Screen()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    with terminal.working("verifying x"):
+        pass
+    assert "verifying" not in stderr.getvalue()
