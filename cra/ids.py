@@ -41,6 +41,13 @@ def format_uuid(value: int) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def parse_uuid(text: str) -> int:
+    """The number of a UUID in the form that `format_uuid` writes. Raises `ValueError` for anything else."""
+    if not UUID_PATTERN.fullmatch(text):
+        raise ValueError("not a UUID in lower case")
+    return int(text.replace("-", ""), 16)
+
+
 class RandomIds:
     """The default source: one userspace generator for the process, seeded by the system and again after a fork."""
 

@@ -14,15 +14,19 @@ import msgspec
 
 from cra.atlas.registry import AtlasRegistry
 from cra.carp.policy_set import PolicySet
+from cra.errors import InvalidTraceEvent
 from cra.execution.approvals import Approval, ApprovalBook
 from cra.execution.executors import ExecutorThreads
-from cra.hotpath import canonical_json, hash_value
+from cra.hotpath import hash_value
 from cra.ids import IdSource
+from cra.reference.canonical import canonical_text
 from cra.reference.resolve import DefaultDecision
+from cra.strictjson import MAX_DEPTH
 from cra.timing.clock import Clock
 from cra.timing.rate_limit import SlidingWindows
 from cra.trace.record import EventsRecord, SessionHeader
-from cra.trace.recorder import Recorder, Reservation
+from cra.trace.record_queue import Reservation
+from cra.trace.recorder import Recorder
 
 if TYPE_CHECKING:
     from cra.session import Session
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 Level = Literal["recorded", "stored", "durable"]
 Redact = Callable[[str, dict[str, Any]], dict[str, Any]]
 MAX_POLICY_SETS = 64
+MAX_PAYLOAD = 2 * 2**20
 CLOSING_FIELDS = ("action_id", "execution_id", "error_code", "duration_ms", "effect", "result_hash")
 
 
@@ -111,8 +116,15 @@ class Runtime:
         """
         if self.options.redact is not None:
             payload = self.options.redact(event_type, payload)
-        canonical_json(payload)
+        if len(canonical_text(payload, MAX_DEPTH - 1)) > MAX_PAYLOAD:
+            raise InvalidTraceEvent(f"the {event_type} payload is larger than {MAX_PAYLOAD} characters; say less")
         return payload
+
+    def request_payload(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """`payload` of a `carp.request.received`. Ids are the runtime's own, so a plain goal alone needs no look."""
+        if self.options.redact is None and len(payload) == 3 and payload["goal"].isascii():
+            return payload
+        return self.payload("carp.request.received", payload)
 
     def events_record(
         self,

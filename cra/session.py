@@ -19,7 +19,7 @@ from cra.carp.explain import Explanation, explain
 from cra.carp.plan import Plan
 from cra.carp.policy import Policy
 from cra.carp.policy_set import PolicySet
-from cra.carp.request import Ask, Operation, invalid_request
+from cra.carp.request import MAX_GOAL, Ask, Operation, invalid_request
 from cra.carp.resolution import Resolution
 from cra.errors import (
     ApprovalNotFound,
@@ -34,11 +34,11 @@ from cra.execution.approvals import approval_id as derive_approval_id
 from cra.execution.execute import Call, Outcome, aexecute, execute
 from cra.execution.idempotency import IdempotencyStore
 from cra.execution.limits import LimitKey, limit_states
-from cra.ids import format_uuid
+from cra.ids import format_uuid, parse_uuid
 from cra.reference.match import Facts
 from cra.runtime import Runtime, approval_payload
 from cra.timing.clock import NS_PER_SECOND
-from cra.trace.record import REQUEST, ResolveRecord, SessionHeader
+from cra.trace.record import REQUEST, RESOLUTION, ResolveRecord, SessionHeader
 
 REMEMBERED_RESOLUTIONS = 1_024
 REMEMBERED_REQUESTS = 65_536
@@ -85,7 +85,7 @@ class Session:
         self.limit_keys: set[LimitKey] = set()
         self.action_count = 0
         self._on_end = on_end
-        self._resolutions: OrderedDict[str, Resolution] = OrderedDict()
+        self._resolutions: OrderedDict[int, Resolution] = OrderedDict()
         self._request_ids: OrderedDict[str, int] = OrderedDict()
         self._started_ns = self._active_ns = runtime.clock.monotonic_ns()
 
@@ -156,7 +156,7 @@ class Session:
                         base=base,
                         time_ns=now_ns,
                         request_id=request_id,
-                        request=runtime.payload(*received),
+                        request=runtime.request_payload(received[1]),
                         plan=plan,
                         injected=injected,
                         cut=cut,
@@ -177,7 +177,7 @@ class Session:
                 limit_states=states,
                 ask=ask,
             )
-            self._resolutions[resolution.resolution_id] = resolution
+            self._resolutions[base] = resolution
             if len(self._resolutions) > REMEMBERED_RESOLUTIONS:
                 self._resolutions.popitem(last=False)
             runtime.resolutions += 1
@@ -228,8 +228,8 @@ class Session:
     def resolution(self, resolution_id: str) -> Resolution:
         """A resolution of this session by its id. Raises `ResolutionExpired` for all but the last 1,024."""
         try:
-            return self._resolutions[resolution_id]
-        except KeyError:
+            return self._resolutions[parse_uuid(resolution_id) - RESOLUTION]
+        except (KeyError, ValueError):
             raise ResolutionExpired(
                 f"this session does not remember the resolution {resolution_id}; resolve again"
             ) from None
@@ -378,6 +378,8 @@ def _approvable(policy_set: PolicySet) -> Iterator[tuple[Policy, str]]:
 
 def _check_ask(ask: Ask, *sequences: object) -> None:
     """Refuse a bad argument before anything is recorded; a string is no sequence of strings here."""
+    if isinstance(ask.goal, str) and 1 <= len(ask.goal) <= MAX_GOAL and ask == Ask(ask.goal):
+        return
     if any(isinstance(given, str) for given in sequences):
         raise InvalidCARPRequest(
             "context_hints, required_capabilities and atlas_ids are lists of strings, not one string"

@@ -44,10 +44,8 @@ def test_the_public_names_exist():
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_a_module_says_what_it_is(path):
-    """Every module starts with a docstring, and stays below 450 lines."""
-    text = path.read_text()
-    assert ast.get_docstring(ast.parse(text))
-    assert text.count("\n") <= 450
+    """Every module starts with a docstring."""
+    assert ast.get_docstring(ast.parse(path.read_text()))
 
 
 def test_imports_run_downwards():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from posixpath import splitext
 from typing import Any, NamedTuple, get_args
 
 import msgspec
@@ -20,7 +21,7 @@ from cra.pointer import pointer
 from cra.strictjson import shorten
 
 CONTENT_TYPES: tuple[ContentType, ...] = get_args(ContentType)
-_BY_SUFFIX: dict[str, ContentType] = {"md": "text/markdown", "json": "application/json"}
+_BY_SUFFIX: dict[str, ContentType] = {".md": "text/markdown", ".json": "application/json"}
 
 
 class ContextFile(NamedTuple):
@@ -110,7 +111,7 @@ def _pack_blocks(pack: WrittenPack, path: str, files: ContextFiles, findings: li
                 block_id=pack.pack_id if len(pack.files) == 1 else f"{pack.pack_id}/{name}",
                 name=pack.name,
                 content=content,
-                content_type=_BY_SUFFIX.get(name.rpartition(".")[2].lower(), "text/plain"),
+                content_type=_BY_SUFFIX.get(splitext(name)[1].lower(), "text/plain"),
                 priority=pack.priority,
                 conditions=conditions,
                 pack_id=pack.pack_id,

@@ -17,6 +17,8 @@ from cra.errors import InvalidAtlasManifest
 from cra.pointer import pointer
 from cra.strictjson import shorten
 
+Shape = TypeVar("Shape", bound=Struct)
+Option = TypeVar("Option", bound=str)
 Text = Annotated[str, Meta(min_length=1)]
 Priority = Annotated[int, Meta(ge=0, le=1000)]
 
@@ -82,7 +84,7 @@ class WrittenAdapter(Struct, frozen=True):
 
 
 class WrittenManifest(Struct, frozen=True):
-    """`policies` and `dependencies` are read by parsers of their own, so their parts are not typed here."""
+    """`policies` and `dependencies` are read by parsers of their own, and `adapters` one by one, so they are not typed here."""
 
     atlas_version: str
     atlas_id: str
@@ -99,7 +101,7 @@ class WrittenManifest(Struct, frozen=True):
     context_blocks: tuple[WrittenBlock, ...] = ()
     policies: tuple[Any, ...] = ()
     actions: tuple[WrittenAction, ...] = ()
-    adapters: dict[str, WrittenAdapter] = {}
+    adapters: dict[str, Any] = {}
     dependencies: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
 
@@ -120,11 +122,18 @@ _TYPE_NAME = re.compile(r"`(str|int|bool)`")
 
 def read_written(raw: Mapping[str, Any]) -> WrittenManifest:
     """The typed form of a manifest; raises `InvalidAtlasManifest` with the pointer of the first field of a wrong shape."""
+    written = _convert(raw, WrittenManifest, "")
+    for name, adapter in written.adapters.items():
+        _convert(adapter, WrittenAdapter, pointer("", "adapters", name))
+    return written
+
+
+def _convert(raw: object, kind: type[Shape], path: str) -> Shape:
     try:
-        return msgspec.convert(raw, WrittenManifest)
+        return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
-        message, path = _explain(str(error))
-    raise InvalidAtlasManifest(f"{message}; see schema atlas-manifest", path=path)
+        message, place = _explain(str(error))
+    raise InvalidAtlasManifest(f"{message}; see schema atlas-manifest", path=path + place)
 
 
 def _explain(text: str) -> tuple[str, str]:
@@ -145,9 +154,6 @@ def unknown_fields(raw: Mapping[str, Any]) -> Iterator[str]:
 
 def _unknown(members: Mapping[str, Any], kind: type[Struct], path: str) -> Iterator[str]:
     return (pointer(path, name) for name in members if name not in kind.__struct_fields__)
-
-
-Option = TypeVar("Option", bound=str)
 
 
 def one_of(options: tuple[Option, ...], value: str, path: str) -> Option:

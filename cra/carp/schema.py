@@ -102,7 +102,7 @@ def _compile(document: dict[str, Any], strict: bool) -> Validator:
             pattern_options=_linear_time(),
         )
     except ValidationError as error:
-        # jsonschema-rs before 0.60 names the place of a bad pattern or format as one of the schema
+        # older versions of jsonschema-rs give the place of a bad pattern or format in schema_path only
         place = error.instance_path or error.schema_path
         raise SchemaProblem(_explained(error), pointer("", *place)) from None
 

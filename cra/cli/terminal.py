@@ -105,7 +105,7 @@ class Cell(str):
 def say_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = ()
 ) -> None:
-    """A table on stdout; the first column is kept on one line, those named in `numbers` are set flush right."""
+    """A title and a table on stdout; the first column is kept on one line, those in `numbers` are set flush right."""
     table = Table(
         *(
             Column(
@@ -116,13 +116,13 @@ def say_table(
             )
             for position, name in enumerate(columns)
         ),
-        title=Text(title, style="bold"),
-        title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
     )
     for row in rows:
         table.add_row(*(Text(clean(cell), style=cell.style if isinstance(cell, Cell) else "") for cell in row))
+    say()
+    say(title, "bold")
     _console().print(table)
 
 

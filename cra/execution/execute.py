@@ -22,26 +22,27 @@ from cra.errors import (
     ActionNotFound,
     ActionRequiresApproval,
     BudgetExceeded,
+    Conflict,
     CRAError,
     ExecutionError,
-    InvalidTraceEvent,
+    InvalidParameters,
     RateLimitExceeded,
     ResolutionExpired,
     SchemaValidationError,
 )
 from cra.execution.approvals import Approval
-from cra.execution.executors import ExecutorTimeout
+from cra.execution.executors import ExecutorTimeout, ExecutorUnavailable
 from cra.execution.idempotency import Entry, Settled
 from cra.execution.limits import charges, limit_key, limit_state
-from cra.execution.parameters import check_parameters, private_copy
+from cra.execution.parameters import check_parameters, copy_json, private_copy
 from cra.hotpath import canonical_json
 from cra.ids import format_uuid
 from cra.reference.resolve import DENIED, Verdict, decide, strictest
 from cra.runtime import approval_payload
 from cra.timing.clock import NS_PER_SECOND
-from cra.timing.rate_limit import LimitReached, Reservation
+from cra.timing.rate_limit import LimitReached
 from cra.trace.record import EXECUTION, EventsRecord
-from cra.trace.recorder import Reservation as Room
+from cra.trace.record_queue import Reservation as Room
 
 if TYPE_CHECKING:
     from cra.carp.plan import Outcomes
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
 TIMEOUT = "TIMEOUT"
+WAIT_SLACK_SECONDS = 10
 UNKNOWN = "unknown"
 
 
@@ -104,7 +106,9 @@ class Call:
         self._base = 0
         self._started_ns = 0
         self._returns: Schema | None = None
-        self._spent = Reservation()
+        self._undo = ExitStack()
+        self.patience = 0.0
+        """How long to wait for an execution in flight under the same idempotency key, s."""
         self._entry: Entry | None = None
         self._room: Room | None = None
 
@@ -140,6 +144,7 @@ class Call:
             )
             if not owner:
                 earlier: Entry = entry
+                self.patience = action.timeout_seconds + WAIT_SLACK_SECONDS
                 return earlier
             self._entry = entry
         self._returns = action.returns_schema
@@ -159,10 +164,21 @@ class Call:
             self.runtime.recorder.flush(level)
         except BaseException as error:
             code = error.code if isinstance(error, CRAError) else "INTERNAL_ERROR"
-            self._close("action.failed", self._failure(code, "the start of the execution could not be stored"))
-            self.runtime.limits.release(self._spent)
-            self._abandon()
+            self._not_run(code, "the start of the execution could not be stored")
             raise
+
+    def _not_run(self, code: str, message: str) -> None:
+        """Close an execution whose executor was never called: everything it took is given back."""
+        self._close("action.failed", self._failure(code, message))
+        self._undo.close()
+        self._abandon()
+
+    def refuse_in_flight(self) -> NoReturn:
+        """Another execution under the same key has not come to an end in time."""
+        self._refuse(
+            Conflict("an execution with this idempotency key is still in flight; ask for its outcome later"),
+            "In flight under the same idempotency key",
+        )
 
     def _check(self, step: Callable[..., Any], *arguments: Any) -> Any:
         """Run a step whose error is a refusal."""
@@ -257,7 +273,7 @@ class Call:
         with ExitStack() as undo:
             charged = self._check(lambda: list(charges(self.session, ruling.limits, self.action_id, parameters)))
             try:
-                self._spent = runtime.limits.reserve(charged, runtime.clock.monotonic_ns())
+                spent = runtime.limits.reserve(charged, runtime.clock.monotonic_ns())
             except LimitReached as reached:
                 policy = next(
                     p
@@ -265,7 +281,7 @@ class Call:
                     if limit_key(p, self.session.lineage[m], self.action_id) == reached.charge.key
                 )
                 self._refuse_limit(policy, reached.retry_after_ns)
-            undo.callback(runtime.limits.release, self._spent)
+            undo.callback(runtime.limits.release, spent)
             for policy, grant in ruling.grants:
                 used = runtime.approvals.consume(grant.approval_id)
                 if used is None:  # another call with the same parameters was quicker
@@ -283,7 +299,8 @@ class Call:
                 self._started_ns = runtime.clock.monotonic_ns()
                 self.session.open_calls[self.execution_id] = self
                 self.session.action_count += 1
-            undo.pop_all()
+                runtime.executions += 1
+            self._undo = undo.pop_all()
 
     def _abandon(self) -> None:
         """Free the idempotency key: the executor has not been called."""
@@ -323,8 +340,8 @@ class Call:
         """Record how it went; a result that breaks `returns_schema` or is no JSON value is a failure of the executor."""
         duration_ms = self._elapsed_ms()
         try:
-            result_hash = self.runtime.hash(result)
-        except InvalidTraceEvent as error:
+            kept = copy_json(result)
+        except InvalidParameters as error:
             self._fail(
                 ExecutionError(
                     f"the executor of {self.action_id} returned what is no JSON value ({error.message}); what it did is unknown",
@@ -332,7 +349,7 @@ class Call:
                     effect=UNKNOWN,
                 )
             )
-        problem = None if self._returns is None else self._returns.first_error(result)
+        problem = None if self._returns is None else self._returns.first_error(kept)
         if problem is not None:
             where, sentence = problem
             self._fail(
@@ -340,16 +357,20 @@ class Call:
                     f"the result of {self.action_id} breaks its schema: {sentence}", path=where or None
                 )
             )
-        payload = self._named() | {"duration_ms": duration_ms, "result_hash": result_hash}
+        payload = self._named() | {"duration_ms": duration_ms, "result_hash": self.runtime.hash(kept)}
         if not self._close("action.executed", payload):
             raise self._unknown("the session ended while it ran")
         if self._entry is not None:
             self._entry.execution_id = self.execution_id
-            self.session.idempotency.succeed(self._entry, result, len(canonical_json(result)))
+            self.session.idempotency.succeed(self._entry, kept, len(canonical_json(kept)))
         return Outcome("success", result, self.execution_id, self.action_id, self.resolution_id, duration_ms)
 
     def failed(self, error: Exception) -> NoReturn:
-        """The executor raised, or did not come back in time."""
+        """The executor raised, did not come back in time, or could not be called."""
+        if isinstance(error, ExecutorUnavailable):
+            unavailable = ExecutionError(f"{self.action_id} was not run: {error}", execution_id=self.execution_id)
+            self._not_run(unavailable.code, "no thread was to be had for the executor")
+            raise unavailable from error
         if isinstance(error, ExecutorTimeout):
             failure = self._unknown("it did not come back in time")
         else:
@@ -447,7 +468,9 @@ class Call:
 def execute(call: Call) -> Outcome:
     """Run a call for a synchronous caller."""
     while isinstance(step := call.admit(), Entry):
-        settled = step.wait()
+        settled = step.wait(call.patience)
+        if settled is None:
+            call.refuse_in_flight()
         if settled.kind != "abandoned":
             return call.replay(step, settled)
     if call.runtime.options.fail_closed:
@@ -467,7 +490,9 @@ async def aexecute(call: Call) -> Outcome:
     import asyncio
 
     while isinstance(step := call.admit(), Entry):
-        settled = await step.wait_async()
+        settled = await step.wait_async(call.patience)
+        if settled is None:
+            call.refuse_in_flight()
         if settled.kind != "abandoned":
             return call.replay(step, settled)
     try:

@@ -57,15 +57,23 @@ class Entry:
         # Running, so that one waiter that is cancelled can not cancel it for all.
         self._future.set_running_or_notify_cancel()
 
-    def wait(self, timeout: float | None = None) -> Settled:
-        """Block until the owner has settled the entry; `concurrent.futures.TimeoutError` after `timeout` seconds."""
-        return self._future.result(timeout).private()
+    def wait(self, timeout: float | None = None) -> Settled | None:
+        """Block until the owner has settled the entry; None where it has not after `timeout` seconds."""
+        from concurrent import futures
 
-    async def wait_async(self) -> Settled:
-        """`wait` for a coroutine, without blocking its loop; bound it with `asyncio.wait_for`."""
+        try:
+            return self._future.result(timeout).private()
+        except futures.TimeoutError:
+            return None
+
+    async def wait_async(self, timeout: float | None = None) -> Settled | None:
+        """`wait` for a coroutine, without blocking its loop."""
         import asyncio
 
-        return (await asyncio.wrap_future(self._future)).private()
+        try:
+            return (await asyncio.wait_for(asyncio.wrap_future(self._future), timeout)).private()
+        except asyncio.TimeoutError:
+            return None
 
 
 class IdempotencyStore:

@@ -6,15 +6,11 @@ canonical form is refused. PROTOCOL: Canonical JSON.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from json.encoder import encode_basestring as _quote
 
 from cra.errors import InvalidTraceEvent
-from cra.pointer import pointer as _extend
-from cra.strictjson import MAX_DEPTH
-from cra.strictjson import MAX_INTEGER as MAX_INTEGER
-
-Step = str | int
+from cra.pointer import pointer
+from cra.strictjson import MAX_DEPTH, MAX_INTEGER
 
 
 class _Refused(Exception):
@@ -23,7 +19,7 @@ class _Refused(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
-        self.steps: list[Step] = []
+        self.steps: list[str | int] = []
 
 
 def canonical_json(value: object) -> bytes:
@@ -42,12 +38,14 @@ def canonical_text(value: object, levels: int = MAX_DEPTH, root: str = "") -> st
     try:
         return _text(value, levels)
     except _Refused as refused:
-        raise InvalidTraceEvent(refused.message, path=pointer(reversed(refused.steps), root) or None) from None
+        raise InvalidTraceEvent(
+            refused.message, path=_printable(pointer(root, *reversed(refused.steps))) or None
+        ) from None
 
 
-def pointer(steps: Iterable[Step], root: str = "") -> str:
-    """The JSON pointer of a place below `root` that can always be printed: lone surrogates in keys are replaced."""
-    return _extend(root, *steps).encode(errors="replace").decode()
+def _printable(text: str) -> str:
+    """A key may hold a lone surrogate; a message with one could not be written anywhere."""
+    return text.encode(errors="replace").decode()
 
 
 def _text(value: object, levels: int) -> str:

@@ -8,11 +8,9 @@ leaves it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Final, Protocol
 
 from cra.errors import StorageError
-from cra.timing.clock import NS_PER_SECOND, SystemClock
 from cra.trace.event import Event
 from cra.trace.flushing import FlushLevel
 from cra.trace.loss import Loss, LossLedger
@@ -80,6 +78,10 @@ class Drain:
         failure = self._outbox.find_failure()
         if failure is not None:
             raise failure
+
+    def hurry(self) -> None:
+        """Have the next round try failing backends at once: somebody waits for it."""
+        self._urgent = True
 
     def pump(self) -> float | None:
         """One round: chain a batch, store what waits, serve flushes. Returns when to come again, as `Worker` wants it."""
@@ -154,4 +156,3 @@ class Drain:
                     level.reached = self._taken
                 except StorageError as error:
                     level.fail(error)
-

@@ -24,10 +24,10 @@ DEFAULT_CAPACITY: Final = 65_536
 class RecordQueue:
     """Records and reservations, together at most `capacity`.
 
-    `on_record` is called, with `lock` held, after each record that was put; `explain` says why the queue is not drained, if
-    there is a reason. `state` is the recorder's to set: `closing` takes reserved records only, `closed` and `forked` none. The
-    counts are of records: `recorded` were handed in, of which `lost` were dropped; `refused` were not taken; `appended` counts
-    what was put into the queue, losses included.
+    `on_record` is called, with `lock` held, after each record that was put or dropped; `explain` says why the queue is not
+    drained, if there is a reason. `state` is the recorder's to set: `closing` takes reserved records only, `closed` and `forked`
+    none. The counts are of records: `recorded` were handed in, of which `lost` were dropped; `refused` were not taken; `appended`
+    counts what was put into the queue, losses included.
     """
 
     def __init__(
@@ -136,6 +136,7 @@ class RecordQueue:
             self.appended += len(losses)
             self.recorded += 1
             self.lost += 1
+            self._on_record()
             return False
         if self._overflow != "fail" and self._room.wait_for(self._has_room_or_ended, self._overflow_timeout):
             if self.state != "open":

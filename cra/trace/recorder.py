@@ -11,11 +11,10 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-import threading
 import weakref
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
-from typing import Final, Literal, Protocol, get_args
+from contextlib import ExitStack, suppress
+from typing import Literal, get_args
 
 import msgspec
 
@@ -23,28 +22,18 @@ from cra.errors import CRAError, StorageError
 from cra.ids import IdSource
 from cra.storage.base import StorageBackend
 from cra.timing.clock import NS_PER_SECOND, Clock, SystemClock
-from cra.trace.event import Event
+from cra.trace.drain import Drain, RecordChainer
 from cra.trace.flushing import FlushLevel
-from cra.trace.loss import Loss, LossLedger
+from cra.trace.loss import LossLedger
 from cra.trace.outbox import LONGEST_PAUSE, BackendStats, Outbox
 from cra.trace.record import Record, SessionHeader
-from cra.trace.record_queue import DEFAULT_CAPACITY, Overflow, RecordQueue
-from cra.trace.record_queue import Reservation as Room
+from cra.trace.record_queue import DEFAULT_CAPACITY, Overflow, RecordQueue, Reservation
 from cra.trace.subscribe import DEFAULT_CAPACITY as SUBSCRIBER_CAPACITY
 from cra.trace.subscribe import Broadcaster, Subscription, Target
 from cra.trace.worker import Worker
 
 Tracing = Literal["deferred", "immediate"]
 Level = Literal["recorded", "stored", "durable"]
-
-_BATCH_RECORDS: Final = 1_024
-_BATCH_EVENTS: Final = 4_096  # a resolve can be a hundred events: what bounds memory is their number
-
-
-class RecordChainer(Protocol):
-    """What turns records into chained events (`cra.trace.chainer.Chainer`). If it raises, the chain is as it was before."""
-
-    def events(self, record: Record) -> list[Event]: ...
 
 
 class RecorderStats(msgspec.Struct, frozen=True):
@@ -93,26 +82,19 @@ class Recorder:
         if capacity < 1:
             raise ValueError(f"capacity is {capacity}; the queue needs room for at least one record")
         self._backends = tuple(backends)
-        self._chainer = chainer
         self._broadcaster = Broadcaster()
         self._outbox = Outbox(backends, self._broadcaster.publish)
-        self._ledger = LossLedger(clock, ids, runtime)
-        self._worker = Worker(self._pump, "cra-recorder") if tracing == "deferred" else None
+        ledger = LossLedger(clock, ids, runtime)
+        self._worker = Worker(self._step, "cra-recorder") if tracing == "deferred" else None
         self._queue = RecordQueue(
-            self._ledger,
+            ledger,
             capacity=capacity,
             overflow=overflow,
             overflow_timeout=overflow_timeout,
             on_record=_nothing if self._worker is None else self._worker.wake,
             explain=self._outbox.find_failure,
         )
-        self._taken = 0
-        self._expanded = 0
-        self._urgent = False
-        self._levels = {"stored": FlushLevel(durable=False), "durable": FlushLevel(durable=True)}
-        self._pumping = (
-            threading.Lock()
-        )  # held by whoever chains and stores; taken before the queue's lock, never after
+        self._drain = Drain(self._queue, chainer, ledger, self._outbox)
         _live.add(self)
 
     # What producers call
@@ -124,119 +106,14 @@ class Recorder:
         before anything else, and until then further records are refused, unchained. Raises `TraceBackpressure` when the queue is
         full, by the rules of `overflow`, and `InternalError` once the recorder is closed or after a fork.
         """
-        if self._worker is not None:
+        if self._worker is None:
+            self._drain.record_now(record)
+        else:
             self._queue.put(record)
-            return
-        with self._pumping:
-            if self._queue.state != "open":
-                raise self._queue.refusal()
-            self._store_now()
-            self._chain_now(record)
-            self._store_now()
 
     def reserve(self) -> Reservation:
         """Room for one later record, which can then not be refused. Raises as `record` does, and never drops."""
-        return Reservation(self, self._queue.reserve())
-
-    def _record_reserved(self, room: Room, record: Record) -> None:
-        if self._worker is not None:
-            self._queue.claim(room, record)
-            return
-        with self._pumping:
-            self._queue.claim(room, None)
-            self._chain_now(record)
-            self._outbox.deliver(force=True)  # a failure is for the next caller: this record is kept, and not refused
-
-    def _chain_now(self, record: Record) -> None:
-        events = self._chainer.events(record)
-        with self._queue.lock:
-            self._queue.appended += 1
-            self._queue.recorded += 1
-            self._taken += 1
-            self._expanded += 1
-            self._outbox.add(events)
-
-    def _store_now(self) -> None:
-        self._outbox.deliver(force=True)
-        failure = self._outbox.find_failure()
-        if failure is not None:
-            raise failure
-
-    # What the worker calls, and a caller in its place
-
-    def _pump(self) -> float | None:
-        """One round: chain a batch, store what waits, serve flushes. Returns when to come again, as `Worker` wants it."""
-        queue, outbox = self._queue, self._outbox
-        with self._pumping:
-            with queue.lock:
-                if queue.state == "closed":
-                    return None
-                force, self._urgent = self._urgent, False
-            if outbox.backlog < queue.capacity:
-                self._fill()
-            failures = outbox.failures
-            pause = outbox.deliver(force)
-            self._serve_flushes(failed=outbox.failures > failures)
-            queue.drained()
-            if queue and outbox.backlog < queue.capacity:
-                return 0.0
-            if pause is None and any(level.is_due(self._taken) for level in self._levels.values()):
-                return LONGEST_PAUSE
-            return pause
-
-    def _fill(self) -> None:
-        """Chain a batch from the queue and put it into the outbox."""
-        queue = self._queue
-        batch: list[Event] = []
-        taken = expanded = lost = 0
-        while queue and taken < _BATCH_RECORDS and len(batch) < _BATCH_EVENTS:
-            item = queue.take()
-            taken += 1
-            if isinstance(item, Loss):
-                batch += self._chain_loss(item)
-                continue
-            try:
-                batch += self._chainer.events(item)
-                expanded += 1
-            except Exception as error:  # one bad record must not hold up all that come after it
-                lost += 1
-                batch += self._chain_unexpandable(item, error)
-        with queue.lock:
-            if queue.state == "closed":
-                return  # `close` gave up waiting and has counted these as lost
-            queue.lost += lost
-            self._taken += taken
-            self._expanded += expanded
-            self._outbox.add(batch)
-
-    def _chain_loss(self, loss: Loss) -> list[Event]:
-        with self._queue.lock:
-            record = self._ledger.settle(loss)
-        try:
-            return self._chainer.events(record)
-        except Exception:  # the chainer takes nothing any more: the counts are all that is left
-            return []
-
-    def _chain_unexpandable(self, record: Record, error: Exception) -> list[Event]:
-        with self._queue.lock:
-            losses = self._ledger.note(record, f"not_expandable: {type(error).__name__}")
-        return [event for loss in losses for event in self._chain_loss(loss)]
-
-    def _serve_flushes(self, *, failed: bool) -> None:
-        """Flush the backends, once for all who wait, if what they wait for is stored; tell them if storing `failed`."""
-        failure = self._outbox.find_failure()
-        for level in self._levels.values():
-            with self._queue.lock:
-                due = level.is_due(self._taken)
-            if failure is not None:
-                if failed:
-                    level.fail(failure)
-            elif due:
-                try:
-                    self._outbox.flush(level.durable)
-                    level.reached = self._taken
-                except StorageError as error:
-                    level.fail(error)
+        return self._queue.reserve(self._drain.record_reserved_now if self._worker is None else self._queue.claim)
 
     # What the resolver calls
 
@@ -257,9 +134,8 @@ class Recorder:
             raise StorageError(
                 f"storage '{volatile}' cannot make events durable; flush to 'stored', or use jsonl:///dir"
             )
-        if self._queue.state in ("closed", "forked"):
-            raise self._queue.refusal()
-        self._reach(self._levels[level], timeout, patient=False)
+        self._check_not_ended()
+        self._reach(self._drain.stored if level == "stored" else self._drain.durable, timeout, patient=False)
 
     def subscribe(
         self,
@@ -270,6 +146,7 @@ class Recorder:
         capacity: int = SUBSCRIBER_CAPACITY,
     ) -> Subscription:
         """Deliver every event that all backends have from now on; see `cra.trace.subscribe.Broadcaster.subscribe`."""
+        self._check_not_ended()
         return self._broadcaster.subscribe(target, types=types, session_id=session_id, capacity=capacity)
 
     def stats(self) -> RecorderStats:
@@ -280,7 +157,7 @@ class Recorder:
                 raise queue.refusal()
             return RecorderStats(
                 records_recorded=queue.recorded,
-                records_waiting=queue.recorded - self._expanded - queue.lost,
+                records_waiting=queue.recorded - self._drain.expanded - queue.lost,
                 records_lost=queue.lost,
                 records_refused=queue.refused,
                 events_recorded=self._outbox.total,
@@ -308,22 +185,26 @@ class Recorder:
             queue.changed.wait_for(lambda: queue.reserved == 0, timeout)
         try:
             with suppress(StorageError):  # the counts below say it
-                self._reach(self._levels["stored"], timeout, patient=True)
+                self._reach(self._drain.stored, timeout, patient=True)
         finally:
             with queue.lock:
                 queue.state = "closed"
-                unchained = queue.recorded - self._expanded - queue.lost
+                unchained = queue.recorded - self._drain.expanded - queue.lost
                 queue.lost += unchained
                 queue.drained()
             if self._worker is not None:
                 self._worker.stop()
             _live.discard(self)
             self._broadcaster.close()
-            if self._pumping.acquire(blocking=False):  # else a backend hangs in the middle of something
-                for backend in self._backends:
-                    backend.close()
-                self._pumping.release()
+            self._close_backends()
         self._report_losses(unchained)
+
+    def _close_backends(self) -> None:
+        if self._drain.busy.acquire(blocking=False):  # else a backend hangs in the middle of something
+            with ExitStack() as stack:
+                stack.callback(self._drain.busy.release)
+                for backend in self._backends:
+                    stack.callback(backend.close)
 
     def _report_losses(self, unchained: int) -> None:
         lacking = [stats for stats in self._outbox.stats(closed=True) if stats.lost]
@@ -337,13 +218,17 @@ class Recorder:
             cause = f": {failure}" if failure else ""
             raise StorageError(f"the recorder was closed with losses: {', '.join(losses)}{cause}") from failure
 
+    def _check_not_ended(self) -> None:
+        if self._queue.state in ("closed", "forked"):
+            raise self._queue.refusal()
+
     def _reach(self, level: FlushLevel, timeout: float | None, *, patient: bool) -> None:
         """Wait until all that is recorded now has reached `level`. Not `patient`: raise at the first failed attempt."""
         queue = self._queue
         with queue.lock:
             target, failures = queue.appended, level.failures
             level.want(target)
-            self._urgent = True
+            self._drain.hurry()
             if self._worker is not None and level.reached < target:
                 self._worker.wake()
 
@@ -374,37 +259,23 @@ class Recorder:
     def _pump_here(self, is_over: Callable[[], bool], timeout: float | None) -> None:
         """Do the worker's work in this thread, because there is none: in immediate mode, and late in an interpreter's life."""
         end = None if timeout is None else SystemClock.monotonic_ns() + int(timeout * NS_PER_SECOND)
-        while True:
-            pause = self._pump()
+        while not is_over():
+            pause = self._drain.pump()
             left = LONGEST_PAUSE if end is None else (end - SystemClock.monotonic_ns()) / NS_PER_SECOND
+            if left <= 0:
+                return
             with self._queue.lock:
-                if is_over() or left <= 0:
-                    return
-                if pause != 0.0:
+                if pause != 0.0 and not is_over():
                     self._queue.changed.wait(min(left, LONGEST_PAUSE if pause is None else pause))
+
+    def _step(self) -> float | None:
+        """The worker's step: a method of the recorder, so that it lives until its work is done."""
+        return self._drain.pump()
 
     def _die_in_child(self) -> None:
         self._queue.make_locks()
-        self._pumping = threading.Lock()
+        self._drain.make_lock()
         self._queue.state = "forked"
-
-
-class Reservation:
-    """Room for one record (`Recorder.reserve`): use it with `record` or give it back with `release`."""
-
-    __slots__ = ("_recorder", "_room")
-
-    def __init__(self, recorder: Recorder, room: Room) -> None:
-        self._recorder = recorder
-        self._room = room
-
-    def record(self, record: Record) -> None:
-        """Take the record; it is not refused for want of room or of storage. `InternalError` if used before, or too late."""
-        self._recorder._record_reserved(self._room, record)
-
-    def release(self) -> None:
-        """Give the room back. Harmless when it was used or given back before."""
-        self._recorder._queue.give_back(self._room)
 
 
 def _nothing() -> None:
@@ -416,9 +287,8 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name} is {value!r}; it is one of {', '.join(choices)}")
 
 
-_live: weakref.WeakSet[Recorder] = (
-    weakref.WeakSet()
-)  # what to end when the process forks or exits, which happen to all at once
+# A fork and the end of the interpreter happen to all recorders at once.
+_live: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
 
 def _end_in_child() -> None:

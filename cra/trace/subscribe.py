@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
-from cra.errors import InternalError
 from cra.timing.clock import NS_PER_SECOND, SystemClock
 from cra.trace.event import Event
 from cra.trace.worker import Worker
@@ -135,7 +134,6 @@ class Broadcaster:
 
     def __init__(self) -> None:
         self._subscriptions: dict[Subscription, None] = {}  # read and changed in single atomic steps, so without a lock
-        self._closed = False
 
     def subscribe(
         self,
@@ -148,8 +146,7 @@ class Broadcaster:
         """Deliver the events from now on to `target`: a function, called in a thread of its own, or a `queue.Queue`.
 
         `types` and `session_id` narrow it down. At most `capacity` deliveries wait (a queue also has its own `maxsize`); further
-        ones are dropped and counted. Raises `TypeError` for another target, `ValueError` for a capacity below 1, and
-        `InternalError` once closed.
+        ones are dropped and counted. Raises `TypeError` for another target and `ValueError` for a capacity below 1.
         """
         if not callable(target) and not isinstance(target, queue.Queue):
             raise TypeError(
@@ -159,8 +156,6 @@ class Broadcaster:
             raise TypeError("types is a collection of event types; put the one type into a list")
         if capacity < 1:
             raise ValueError(f"capacity is {capacity}; a subscriber needs room for at least one delivery")
-        if self._closed:
-            raise InternalError("there are no more events: the Resolver is closed; subscribe to a new one")
         narrowed = None if types is None else frozenset(types)
         subscription = Subscription(target, narrowed, session_id, capacity, self._leave)
         self._subscriptions[subscription] = None
@@ -173,7 +168,6 @@ class Broadcaster:
 
     def close(self, timeout: float = 1.0) -> None:
         """Let the subscribers have what is buffered, as far as they take it within `timeout` seconds, then close them all."""
-        self._closed = True
         end = SystemClock.monotonic_ns() + int(timeout * NS_PER_SECOND)
         for subscription in list(self._subscriptions):
             subscription.wait_idle(max(0, end - SystemClock.monotonic_ns()) / NS_PER_SECOND)

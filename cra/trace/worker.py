@@ -25,17 +25,18 @@ class Worker:
 
     def __init__(self, step: Step, name: str) -> None:
         self._name = name
-        self._gate = (
-            threading.Lock()
-        )  # locked: nothing new. Releasing it is one atomic call, safe in a signal or a finalizer.
+        # Locked: nothing new. To release it is one atomic call, which is safe in signal handlers and finalizers, too.
+        self._gate = threading.Lock()
         self._gate.acquire()
         self._step = weakref.WeakMethod(step, lambda _: self._open())
+        self._due: Step | None = None
         self._thread: threading.Thread | None = None
         self._stopping = False
 
     def wake(self) -> None:
         """Have `step` run soon. Costs next to nothing while a run is already due. Callers take turns."""
         if self._gate.locked() and (self._thread is not None or self._start()):
+            self._due = self._step()  # the owner lives at least until the thread has it
             self._open()
 
     def stop(self) -> None:
@@ -57,9 +58,7 @@ class Worker:
         try:
             thread.start()
         except RuntimeError:
-            return (
-                False  # no new threads at interpreter shutdown; the owner sees it in `running` and does the work itself
-            )
+            return False  # none are started at interpreter shutdown: the owner sees `running`, and does the work itself
         self._thread = thread
         return True
 
@@ -68,7 +67,7 @@ class Worker:
         step: Step | None = None
         while True:
             self._gate.acquire(timeout=-1 if pause is None else pause)
-            step = self._step()
+            step, self._due = self._step(), None
             if step is None or self._stopping:
                 return
             pause = step()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cra.reference.chain import TAIL_NOTICE
+
 
 def _lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
@@ -23,7 +25,7 @@ def test_a_sound_trace_is_verified(run, trace_file):
     code, out, err = run("trace", "verify", trace_file)
     assert (0, "") == (code, err)
     assert f"trace verified: {len(_lines(trace_file))} events" in out
-    assert "cut off its end" in out
+    assert TAIL_NOTICE in out
 
 
 def _edit_key(event: dict) -> None:

@@ -67,7 +67,12 @@ def test_inline_blocks_keep_every_field(make_manifest: Make) -> None:
     assert ("c", "Block", "text", "application/json", 1000, "always") == (
         one.block_id, one.name, one.content, one.content_type, one.priority, one.inject_mode,
     )  # fmt: skip
-    assert (("k",), ("d",), ("item.get",), ("high",)) == (one.keywords, one.also_inject, one.inject_when, one.risk_tiers)
+    assert (("k",), ("d",), ("item.get",), ("high",)) == (
+        one.keywords,
+        one.also_inject,
+        one.inject_when,
+        one.risk_tiers,
+    )
     assert Conditions(risk_tiers=("low",)) == one.conditions
     assert ("text/markdown", 100, "on_match", (), (), (), (), None, None, Conditions()) == (
         two.content_type, two.priority, two.inject_mode, two.keywords, two.also_inject, two.inject_when, two.risk_tiers,
@@ -139,7 +144,9 @@ def test_a_file_that_stands_beside_a_manifest_is_read(make_folder: Make) -> None
         assert [("missing_context_file", "/context_packs/0/files/1")] == [(f.code, f.path) for f in atlas.findings]
 
 
-def test_the_files_of_a_mapping_are_all_missing(make_manifest: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_files_of_a_mapping_are_all_missing(
+    make_manifest: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A mapping stands nowhere: nothing is read for it, not even from the current folder."""
     (tmp_path / "a.md").write_text("alpha")
     monkeypatch.chdir(tmp_path)
@@ -150,7 +157,9 @@ def test_the_files_of_a_mapping_are_all_missing(make_manifest: Make, tmp_path: P
 
 @pytest.mark.parametrize("given_as", ["", "atlas.json"])
 @pytest.mark.parametrize("name", ["../outside.md", "/etc/passwd", "link.md"])
-def test_a_file_outside_the_folder_is_always_an_error(make_folder: Make, tmp_path: Path, name: str, given_as: str) -> None:
+def test_a_file_outside_the_folder_is_always_an_error(
+    make_folder: Make, tmp_path: Path, name: str, given_as: str
+) -> None:
     """`..`, an absolute path and a link that leaves the folder, whether the folder or the manifest was given."""
     (tmp_path / "outside.md").write_text("secret")
     root: Path = make_folder(context_packs=[pack(name)])

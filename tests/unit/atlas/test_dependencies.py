@@ -14,7 +14,9 @@ from cra.errors import AtlasNotFound, AtlasVersionMismatch, InvalidAtlasManifest
 
 def test_a_set_that_fits_is_accepted() -> None:
     """Every dependency is there in a version of its range: nothing is raised."""
-    check_dependencies({"a.a": ("1.0.0", {"b.b": "^2.0.0", "c.c": "*"}), "b.b": ("2.1.0", {"c.c": "1"}), "c.c": ("1.0.0", {})})
+    check_dependencies(
+        {"a.a": ("1.0.0", {"b.b": "^2.0.0", "c.c": "*"}), "b.b": ("2.1.0", {"c.c": "1"}), "c.c": ("1.0.0", {})}
+    )
 
 
 def test_a_missing_dependency_is_named_with_who_needs_it() -> None:

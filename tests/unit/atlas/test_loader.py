@@ -126,7 +126,9 @@ def test_an_actions_own_rate_limit_is_a_policy_after_the_declared_ones(make_mani
     third = {**ACTION, "action_id": "item.put", "rate_limit": {"max_calls": 1, "window_seconds": 1}}
     declared = {"policy_id": "reads", "type": "allow", "actions": ["item.*"]}
     atlas = load_atlas(make_manifest(actions=[limited, other, third], policies=[declared]))
-    assert [("reads", 0), ("action:item.get", 1), ("action:item.put", 2)] == [(p.policy_id, p.index) for p in atlas.policies]
+    assert [("reads", 0), ("action:item.get", 1), ("action:item.put", 2)] == [
+        (p.policy_id, p.index) for p in atlas.policies
+    ]
     assert ("item.get",) == atlas.policies[1].actions
     assert Limit("rate_limit", Fraction(5), 10_000_000_000) == atlas.policies[1].limit
 
@@ -269,7 +271,8 @@ def test_another_atlas_version_is_a_mismatch(make_manifest: Make, version: str) 
         ({"capabilities": [{"capability_id": "a b", "name": "A"}]}, "/capabilities/0/capability_id"),
         ({"capabilities": [{"capability_id": "a", "name": "A", "actions": [1]}]}, "/capabilities/0/actions/0"),
         ({"policies": {}}, "/policies"),
-        ({"adapters": {"x": {"enabled": 1}}}, "/adapters"),
+        ({"adapters": {"a/b": {"enabled": 1}}}, "/adapters/a~1b/enabled"),
+        ({"adapters": {"x": []}}, "/adapters/x"),
         ({"dependencies": {"com.example.base": "latest"}}, "/dependencies/com.example.base"),
         ({"dependencies": {"com.example.base": 1}}, "/dependencies/com.example.base"),
         ({"dependencies": {"no/id": "1.0.0"}}, "/dependencies/no~1id"),
@@ -295,7 +298,10 @@ def test_a_missing_field_is_named(make_manifest: Make) -> None:
     ("document", "path"),
     [
         ({"type": "strnig"}, "/actions/0/parameters_schema/type"),
-        ({"properties": {"a": {"$ref": "https://example.com/s.json"}}}, "/actions/0/parameters_schema/properties/a/$ref"),
+        (
+            {"properties": {"a": {"$ref": "https://example.com/s.json"}}},
+            "/actions/0/parameters_schema/properties/a/$ref",
+        ),
         ({"$ref": "file:///etc/passwd"}, "/actions/0/parameters_schema/$ref"),
         ({"properties": {"a": {"pattern": "(?=x)"}}}, "/actions/0/parameters_schema/properties/a/pattern"),
     ],
@@ -480,10 +486,9 @@ def test_any_mapping_is_an_atlas_or_one_error(fields: dict[str, Any]) -> None:
     }  # fmt: skip
     try:
         atlas = load_atlas(manifest)
-    except CRAError as error:
-        assert error.message
-    else:
-        assert manifest == atlas.manifest
+    except CRAError:
+        return
+    assert manifest == atlas.manifest
 
 
 @given(st.binary(max_size=64) | st.text(max_size=64).map(str.encode))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as WaitTimeout
 
 import pytest
 
@@ -133,8 +132,7 @@ class TestWait:
     def test_thread_gives_up_after_its_timeout(self, store: IdempotencyStore) -> None:
         """The wait ends; the outcome is still there for others, later."""
         entry = begin(store)
-        with pytest.raises(WaitTimeout):
-            entry.wait(0.01)
+        assert entry.wait(0.01) is None
         store.succeed(entry, 1, 1)
         assert 1 == entry.wait().result
 
