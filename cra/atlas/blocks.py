@@ -20,6 +20,7 @@ from cra.errors import InvalidAtlasManifest
 from cra.pointer import pointer
 from cra.strictjson import shorten
 
+MAX_CONTEXT_FILES = 10_000
 CONTENT_TYPES: tuple[ContentType, ...] = get_args(ContentType)
 _BY_SUFFIX: dict[str, ContentType] = {".md": "text/markdown", ".json": "application/json"}
 
@@ -83,7 +84,14 @@ def build_blocks(written: WrittenManifest, files: ContextFiles, findings: list[F
     Raises `InvalidAtlasManifest` with the pointer of the first field that is wrong.
     """
     blocks: list[ContextBlock] = []
+    named = 0
     for index, pack in enumerate(written.context_packs):
+        named += len(pack.files)
+        if named > MAX_CONTEXT_FILES:
+            raise InvalidAtlasManifest(
+                f"the packs up to this one name more than {MAX_CONTEXT_FILES:,} files, the most that is read; join some",
+                path=pointer("", "context_packs", index, "files"),
+            )
         blocks += _pack_blocks(pack, pointer("", "context_packs", index), files, findings)
     for index, block in enumerate(written.context_blocks):
         blocks.append(_inline_block(block, pointer("", "context_blocks", index), findings))

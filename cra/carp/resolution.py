@@ -64,7 +64,7 @@ class DeniedAction(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Constraint(msgspec.Struct, frozen=True):
-    """One constraint; `parameters` depend on `type` (docs/constraints.md)."""
+    """One constraint; `parameters` depend on `type` (docs/policies.md)."""
 
     constraint_id: str
     type: Literal["rate_limit", "budget", "time_window", "require_approval", "scope"]

@@ -81,13 +81,14 @@ def show(path: _AtlasPath) -> int:
         say_table("Depends on", ("atlas", "version"), list(atlas.dependencies.items()))
     if atlas.actions:
         by_risk = sorted(atlas.actions, key=lambda action: RISK_TIERS.index(action.risk_tier))
-        say_table("Actions", ("action", "risk", "name", "notes"), [_action_row(action) for action in by_risk])
+        say_table("Actions", ("action", "risk", "what it is"), [_action_row(action) for action in by_risk])
     if atlas.policies:
         say_table(
             "Policies, in the order of evaluation",
             ("policy", "type", "priority", "actions", "notes"),
             [_policy_row(policy) for policy in sorted(atlas.policies, key=evaluation_order)],
             numbers=("priority",),
+            folded=2,
         )
     if atlas.context_blocks:
         say_table(
@@ -101,6 +102,7 @@ def show(path: _AtlasPath) -> int:
             "Capabilities",
             ("capability", "name", "actions"),
             [(c.capability_id, c.name, ", ".join(c.actions)) for c in atlas.capabilities],
+            folded=2,
         )
     return 0
 
@@ -154,16 +156,19 @@ def _say_findings(findings: tuple[Finding, ...]) -> None:
         _counted(len(findings), "finding"),
         ("code", "path", "message"),
         [(Cell(finding.code, "yellow"), finding.path, finding.message) for finding in findings],
+        folded=2,
     )
 
 
 def _action_row(action: Action) -> tuple[object, ...]:
-    notes = ["idempotent"] if action.idempotent else []
+    about = [action.name]
+    if action.idempotent:
+        about.append("idempotent")
     if action.requires_confirmation:
-        notes.append("asks for confirmation")
+        about.append("asks for confirmation")
     if action.rate_limit is not None:
-        notes.append(f"{action.rate_limit.max_calls} calls in {action.rate_limit.window_seconds} s")
-    return action.action_id, Cell(action.risk_tier, TIER_STYLES[action.risk_tier]), action.name, ", ".join(notes)
+        about.append(f"{action.rate_limit.max_calls} calls in {action.rate_limit.window_seconds} s")
+    return action.action_id, Cell(action.risk_tier, TIER_STYLES[action.risk_tier]), "; ".join(about)
 
 
 def _policy_row(policy: Policy) -> tuple[object, ...]:

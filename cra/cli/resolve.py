@@ -12,10 +12,10 @@ import typer
 
 from cra.carp.conditions import RISK_TIERS
 from cra.carp.request import Request
-from cra.carp.resolution import Resolution
+from cra.carp.resolution import Constraint, Resolution
 from cra.cli.files import read_json
 from cra.cli.terminal import Cell, in_words, say, say_json, say_table
-from cra.reference.resolve import DefaultDecision
+from cra.reference.resolve import DEFAULT_POLICY_ID, DefaultDecision
 from cra.resolver import Resolver
 from cra.testing import VirtualClock
 from cra.trace.jsonl import write_events
@@ -27,6 +27,7 @@ DECISION_STYLES = {
     "requires_approval": "bold yellow",
     "deny": "bold red",
 }
+MAX_NAMES = 3
 TIER_STYLES = {"low": "green", "medium": "", "high": "yellow", "critical": "red"}
 
 
@@ -35,7 +36,7 @@ def resolve(
         list[Path], typer.Option(help="An atlas: folder or manifest file. May be repeated.", metavar="PATH")
     ],
     goal: Annotated[str | None, typer.Option(help="What the agent is about to do.")] = None,
-    agent: Annotated[str | None, typer.Option(help="The agent's id.  [default: cli]", show_default=False)] = None,
+    agent: Annotated[str | None, typer.Option(help="The agent's id; cli where none is given.")] = None,
     risk_tier: Annotated[str | None, typer.Option(help="The task's risk.", metavar="|".join(RISK_TIERS))] = None,
     capability: Annotated[list[str] | None, typer.Option(help="A required capability. May be repeated.")] = None,
     hint: Annotated[list[str] | None, typer.Option(help="A context hint. May be repeated.")] = None,
@@ -106,6 +107,7 @@ def _show(resolution: Resolution) -> None:
     )
     say(f"resolution {resolution.resolution_id}, valid for {resolution.ttl_seconds} s")
 
+    constraints = [constraint for constraint in resolution.constraints if constraint.type != "require_approval"]
     approvals = [
         approval
         for constraint in resolution.constraints
@@ -113,7 +115,6 @@ def _show(resolution: Resolution) -> None:
         for approval in constraint.parameters["approvals"]
     ]
     held = {approval["action_id"] for approval in approvals}
-    denied = [action for action in resolution.denied_actions if action.action_id not in held]
     _section(
         "Allowed",
         ("action", "risk", "name"),
@@ -124,28 +125,27 @@ def _show(resolution: Resolution) -> None:
     )
     _section(
         "Denied",
-        ("action", "reason", "policy"),
-        [(action.action_id, action.reason, action.policy_id or "") for action in denied],
+        ("action", "policy", "reason"),
+        [
+            (action.action_id, action.policy_id or DEFAULT_POLICY_ID, action.reason)
+            for action in resolution.denied_actions
+            if action.action_id not in held
+        ],
     )
     _section(
         "Awaiting approval",
-        ("action", "policy", "reason", "approval id"),
-        [(a["action_id"], a["policy_id"], a.get("reason", ""), a["approval_id"]) for a in approvals],
+        ("action", "policy", "reason"),
+        [(approval["action_id"], approval["policy_id"], approval.get("reason", "")) for approval in approvals],
     )
     _section(
         "Constraints",
-        ("constraint", "type", "parameters"),
-        [
-            (constraint.constraint_id, constraint.type, _described(constraint.parameters))
-            for constraint in resolution.constraints
-            if constraint.type != "require_approval"
-        ],
+        ("constraint", "what it says", "actions"),
+        [(each.constraint_id, _terms(each), _some(each.parameters["actions"])) for each in constraints],
     )
-    blocks = resolution.context_blocks
     _section(
         "Context",
         ("block", "source", "type", "priority", "tokens"),
-        [(b.block_id, b.source, b.content_type, b.priority, b.token_estimate) for b in blocks],
+        [(b.block_id, b.source, b.content_type, b.priority, b.token_estimate) for b in resolution.context_blocks],
         numbers=("priority", "tokens"),
     )
 
@@ -154,8 +154,19 @@ def _section(
     title: str, columns: tuple[str, ...], rows: list[tuple[object, ...]], numbers: tuple[str, ...] = ()
 ) -> None:
     if rows:
-        say_table(f"{title} ({len(rows)})", columns, rows, numbers=numbers)
+        say_table(f"{title} ({len(rows)})", columns, rows, numbers=numbers, folded=len(columns) - 1)
 
 
-def _described(parameters: dict[str, object]) -> str:
-    return ", ".join(f"{name} {in_words(value)}" for name, value in parameters.items() if name != "policy_id")
+def _terms(constraint: Constraint) -> str:
+    """A limit with what is left of it, or a parameter condition with its reason."""
+    terms = constraint.parameters
+    if constraint.type == "scope":
+        return f"{terms['effect']}, by parameters: {terms.get('reason') or in_words(terms['schema'])}"
+    most = f"{terms['max_calls']} calls" if constraint.type == "rate_limit" else f"a cost of {terms['max_cost']}"
+    window = f"{terms['window_seconds']} s" if "window_seconds" in terms else "a session"
+    return f"{most} in {window} per {terms['key']}, {terms['remaining']} left"
+
+
+def _some(action_ids: list[str]) -> str:
+    shown = ", ".join(action_ids[:MAX_NAMES])
+    return shown if len(action_ids) <= MAX_NAMES else f"{shown} and {len(action_ids) - MAX_NAMES} more"

@@ -13,16 +13,18 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 PROGRESS_AFTER_SECONDS = 1.0
 PIPE_WIDTH = 10_000
+_GAP = 3
+_LEAST_WIDTH = 12
 
 
 class ReaderGone(Exception):
@@ -59,8 +61,9 @@ def _console(*, stderr: bool = False) -> Console:
 
 
 def say(text: object = "", style: str = "") -> None:
-    """One line on stdout."""
-    _console().print(Text(clean(text), style=style), soft_wrap=True)
+    """One line on stdout; only a terminal breaks it."""
+    console = _console()
+    console.print(Text(clean(text), style=style), soft_wrap=not console.is_terminal)
 
 
 def complain(text: object) -> None:
@@ -103,27 +106,33 @@ class Cell(str):
 
 
 def say_table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = ()
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    numbers: Sequence[str] = (),
+    folded: int = 1,
 ) -> None:
-    """A title and a table on stdout; the first column is kept on one line, those in `numbers` are set flush right."""
-    table = Table(
-        *(
-            Column(
-                name,
-                no_wrap=position == 0,
-                overflow="fold",
-                justify="right" if name in numbers else "left",
-            )
-            for position, name in enumerate(columns)
-        ),
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    for row in rows:
-        table.add_row(*(Text(clean(cell), style=cell.style if isinstance(cell, Cell) else "") for cell in row))
+    """A title and a table on stdout.
+
+    On a narrow screen the last `folded` columns are folded and the others kept whole, as long as that leaves room for them.
+    Those in `numbers` are set flush right.
+    """
+    console = _console()
+    cells = [[Text(clean(cell), style=cell.style if isinstance(cell, Cell) else "") for cell in row] for row in rows]
+    kept = len(columns) - folded
+    widths = (max(len(columns[at]), *(row[at].cell_len for row in cells), 0) for at in range(kept))
+    # rich crops what it may not fold, so a screen too narrow for that has everything folded.
+    fits = sum(width + _GAP for width in widths) + folded * _LEAST_WIDTH <= console.width
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for position, name in enumerate(columns):
+        justify: Literal["left", "right"] = "right" if name in numbers else "left"
+        table.add_column(name, no_wrap=fits and position < kept, overflow="fold", justify=justify)
+    for row in cells:
+        table.add_row(*row)
     say()
     say(title, "bold")
-    _console().print(table)
+    console.print(table)
 
 
 @contextmanager

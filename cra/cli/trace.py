@@ -17,6 +17,7 @@ from cra.cli.terminal import Cell, in_words, say, say_json, say_lines, say_table
 from cra.errors import SessionNotFound
 from cra.reference.grammar import DIALECTS
 from cra.storage.open import open_storage
+from cra.trace.event import Event
 from cra.trace.jsonl import dump_line, read_events, write_events
 from cra.trace.verify import FileVerification
 
@@ -82,12 +83,18 @@ def _say_verification(file: Path, result: FileVerification) -> None:
 
 @app.command()
 def show(file: _TraceFile) -> int:
-    """Show the events of a trace, one row each. It does not verify them."""
+    """Show the events of a trace, one row each, session by session. It does not verify them."""
+    sessions: dict[str, list[Event]] = {}
     with working(f"reading {file.name}"):
-        rows = [
-            (event.sequence, event.timestamp, event.event_type, _in_short(event.payload)) for event in read_events(file)
-        ]
-    say_table(str(file), ("#", "time", "event", "payload"), rows, numbers=("#",))
+        for event in read_events(file):
+            sessions.setdefault(event.session_id, []).append(event)
+    for session_id, events in sessions.items():
+        say_table(
+            f"session {session_id}, {events[0].timestamp[:10]}",
+            ("#", "time (UTC)", "event", "payload"),
+            [(event.sequence, event.timestamp[11:-1], event.event_type, _in_short(event.payload)) for event in events],
+            numbers=("#",),
+        )
     return 0
 
 
@@ -106,6 +113,7 @@ def diff(a: _TraceFile, b: _TraceFile, as_json: _Json = False) -> int:
                 ("event", "path", "kind", a.name, b.name),
                 [(e.index, e.path, e.kind, in_words(e.a), in_words(e.b)) for e in result.entries],
                 numbers=("event",),
+                folded=2,
             )
     return int(result.grade == "different")
 
@@ -137,6 +145,7 @@ def replay(
                 for m in result.mismatches
             ],
             numbers=("event",),
+            folded=3,
         )
     return int(not result.valid)
 
@@ -145,9 +154,7 @@ def replay(
 def export(
     storage: Annotated[str, typer.Option(help="The store: jsonl:///folder.", metavar="URL")],
     session: Annotated[str, typer.Option(help="The session's id.")],
-    out: Annotated[
-        Path | None, typer.Option(help="The file to write.  [default: stdout]", metavar="FILE", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write instead of stdout.", metavar="FILE")] = None,
 ) -> int:
     """Write one session's trace from a store, as JSON lines."""
     folder = storage.removeprefix("jsonl:///")

@@ -13,7 +13,7 @@ import os
 import sys
 import weakref
 from collections.abc import Callable, Collection, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Literal, get_args
 
 import msgspec
@@ -183,9 +183,11 @@ class Recorder:
             queue.state = "closing"
             queue.drained()
             queue.changed.wait_for(lambda: queue.reserved == 0, timeout)
+        failure: StorageError | None = None
         try:
-            with suppress(StorageError):  # the counts below say it
-                self._reach(self._drain.stored, timeout, patient=True)
+            self._reach(self._drain.stored, timeout, patient=True)
+        except StorageError as error:
+            failure = error
         finally:
             with queue.lock:
                 queue.state = "closed"
@@ -198,6 +200,8 @@ class Recorder:
             self._broadcaster.close()
             self._close_backends()
         self._report_losses(unchained)
+        if failure is not None:
+            raise failure
 
     def _close_backends(self) -> None:
         if self._drain.busy.acquire(blocking=False):  # else a backend hangs in the middle of something
@@ -251,7 +255,8 @@ class Recorder:
                     raise StorageError(level.error.message) from level.error
                 if queue.state == "closed":
                     raise queue.refusal()
-                raise StorageError(f"the flush was not done within {timeout} s; what waits is kept and tried again")
+                reason = level.error.message if level.failures > failures else "what waits is kept and tried again"
+                raise StorageError(f"the flush was not done within {timeout} s: {reason}")
         finally:
             with queue.lock:
                 level.leave(target)

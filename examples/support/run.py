@@ -40,7 +40,9 @@ def attempt(session: cra.Session, action_id: str, **parameters: object) -> None:
 
 
 with resolver, resolver.create_session(agent_id="support-bot", goal="Answer ticket 42") as session:
-    print("To read first:", *(block.block_id for block in session.resolve("Answer ticket 42").context_blocks), sep="\n  ")
+    print(
+        "To read first:", *(block.block_id for block in session.resolve("Answer ticket 42").context_blocks), sep="\n  "
+    )
     attempt(session, "ticket.get", id="42")
     attempt(session, "refund.create", order="1017", amount=80)
     attempt(session, "refund.create", order="1018", amount=900)

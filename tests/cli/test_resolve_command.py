@@ -105,6 +105,27 @@ def _governed(golden: Path, tmp_path: Path) -> Path:
             "actions": ["resource.list"],
             "parameters": {"max_calls": 5, "window_seconds": 60},
         },
+        {
+            "policy_id": "dear",
+            "type": "budget",
+            "actions": ["resource.*"],
+            "parameters": {"max_cost": 9, "cost": 1, "key": "agent"},
+        },
+        {
+            "policy_id": "few",
+            "type": "deny",
+            "actions": ["resource.list"],
+            "conditions": {
+                "parameters": {"properties": {"limit": {"type": "integer", "minimum": 50}}, "required": ["limit"]}
+            },
+        },
+        {
+            "policy_id": "named",
+            "type": "deny",
+            "actions": ["resource.create"],
+            "conditions": {"parameters": {"properties": {"name": {"type": "string", "const": "root"}}}},
+            "reason": "Not root",
+        },
     ]
     manifest["context_blocks"] = [
         {
@@ -125,9 +146,16 @@ def test_held_actions_limits_and_context_have_tables_of_their_own(run, golden, t
     """What waits for approval is listed apart from what is denied; limits and context are shown."""
     code, out, _ = run("resolve", "--atlas", _governed(golden, tmp_path), "--goal", "Update things")
     assert 0 == code
-    for title in ("Allowed (3)", "Denied (1)", "Awaiting approval (1)", "Constraints (1)", "Context (1)"):
+    for title in ("Allowed (3)", "Denied (1)", "Awaiting approval (1)", "Constraints (4)", "Context (1)"):
         assert title in out
-    assert "max_calls 5" in out
+    for terms in (
+        "5 calls in 60 s per action, 5 left",
+        "a cost of 9 in a session per agent, 9 left",
+        "resource.get, resource.list, resource.create and 2 more",
+        'deny, by parameters: {"properties": {"limit"',
+        "deny, by parameters: Not root",
+    ):
+        assert terms in out
 
 
 def test_what_an_atlas_says_cannot_steer_the_terminal(run, golden, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import sys
@@ -63,8 +64,8 @@ def test_a_pipe_gets_one_line_a_row(capsys, monkeypatch):
     assert 1 == sum("word" in line for line in capsys.readouterr().out.splitlines())
 
 
-def test_a_narrow_terminal_folds_all_but_the_first_column(monkeypatch):
-    """In 80 columns the ids stay whole and the rest is folded; no line is wider."""
+def test_a_narrow_terminal_folds_the_last_column(monkeypatch):
+    """In 80 columns ids stay whole and the last column is folded; no line is wider."""
     screen = Screen()
     monkeypatch.setattr(sys, "stdout", screen)
     monkeypatch.setenv("COLUMNS", "80")
@@ -73,6 +74,27 @@ def test_a_narrow_terminal_folds_all_but_the_first_column(monkeypatch):
     lines = re.sub(r"\x1b\[\d*m", "", screen.getvalue()).splitlines()
     assert any("i" * 40 in line for line in lines)
     assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("width", [20, 40, 80])
+def test_nothing_is_cropped_on_any_screen(monkeypatch, width):
+    """Where even the ids do not fit they are folded too: every character of every cell is shown."""
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("COLUMNS", str(width))
+    terminal.say_table("T", ("id", "risk", "text"), [("i" * 70, "r" * 20, "t" * 100)])
+    shown = screen.getvalue().partition("─")[2]
+    assert (70, 20, 100) == tuple(shown.count(letter) for letter in "irt")
+
+
+def test_a_terminal_breaks_lines_between_words(monkeypatch):
+    """A sentence longer than the screen is broken where a person would."""
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("COLUMNS", "80")
+    terminal.say("word " * 50)
+    assert {"word"} == set(screen.getvalue().split())
+    assert max(map(len, screen.getvalue().splitlines())) <= 80
 
 
 def test_colour_is_for_terminals_that_want_it(monkeypatch):
@@ -95,17 +117,37 @@ def test_json_is_ascii(capsys):
     assert capsys.readouterr().out.isascii()
 
 
-@pytest.mark.parametrize("say", [lambda: terminal.say("x"), lambda: terminal.say_json({})])
-def test_a_closed_pipe_is_one_exception(monkeypatch, say):
-    """Text and JSON report a reader that has gone in the same way."""
+def test_lines_are_bytes_for_programs_and_clean_for_people(capfd, monkeypatch):
+    """In a pipe lines come out as they are; a terminal gets them without anything that steers it."""
+    line = '{"reason":"é\x9b31m"}\n'
+    terminal.say_lines([line.encode()])
+    assert line == capfd.readouterr().out
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    terminal.say_lines([line.encode()])
+    assert r'{"reason":"é\x9b31m"}' in screen.getvalue()
+    assert "\x9b" not in screen.getvalue()
 
-    class Closed(io.StringIO):
-        def write(self, text: str) -> int:
+
+@pytest.mark.parametrize(
+    "say", [lambda: terminal.say("x"), lambda: terminal.say_json({}), lambda: terminal.say_lines([b"x"])]
+)
+def test_a_closed_pipe_is_one_exception(monkeypatch, say):
+    """Text, JSON and lines report a reader that has gone in the same way."""
+
+    class Closed(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: object) -> int:
             raise BrokenPipeError
 
-    monkeypatch.setattr(sys, "stdout", Closed())
+    closed = io.TextIOWrapper(io.BufferedWriter(Closed()), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdout", closed)
     with pytest.raises(terminal.ReaderGone):
         say()
+    with contextlib.suppress(BrokenPipeError):  # what is left in the buffer
+        closed.close()
 
 
 @pytest.mark.parametrize(("stream", "shown"), [(Screen, True), (io.StringIO, False)])

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import cra
 from cra.reference.chain import TAIL_NOTICE
+from cra.trace.event import GENESIS_HASH
 
 
 def _lines(path: Path) -> list[dict]:
@@ -26,6 +28,31 @@ def test_a_sound_trace_is_verified(run, trace_file):
     assert (0, "") == (code, err)
     assert f"trace verified: {len(_lines(trace_file))} events" in out
     assert TAIL_NOTICE in out
+
+
+def _chained(events: list[dict]) -> list[dict]:
+    """The events with hashes that fit."""
+    previous = GENESIS_HASH
+    for event in events:
+        event["previous_event_hash"] = previous
+        previous = event["event_hash"] = cra.event_hash(event)
+    return events
+
+
+def test_an_empty_trace_is_verified(run, tmp_path):
+    """A trace without events is sound."""
+    code, out, _ = run("trace", "verify", _write(tmp_path / "empty.jsonl", []))
+    assert 0 == code
+    assert "trace verified: 0 events" in out
+
+
+def test_time_that_runs_backwards_is_a_warning(run, trace_file):
+    """An earlier timestamp is shown, and the trace is sound all the same."""
+    events = _lines(trace_file)
+    events[-1]["timestamp"] = "2020-01-01T00:00:00.000000Z"
+    code, out, _ = run("trace", "verify", _write(trace_file, _chained(events)))
+    assert 0 == code
+    assert "warning: " in out
 
 
 def _edit_key(event: dict) -> None:
@@ -131,11 +158,12 @@ def test_a_missing_trace_is_a_wrong_call(run):
 
 
 def test_events_are_shown_in_a_table(run, trace_file):
-    """One row an event: sequence, time, type, payload."""
+    """One row an event: sequence, time, type, payload; the session is above."""
     code, out, _ = run("trace", "show", trace_file)
     assert 0 == code
+    assert f"session {_lines(trace_file)[0]['session_id']}, 2024-12-28" in out
     for event in _lines(trace_file):
-        assert any(event["timestamp"] in line and event["event_type"] in line for line in out.splitlines())
+        assert any(event["timestamp"][11:-1] in line and event["event_type"] in line for line in out.splitlines())
 
 
 def test_a_long_payload_is_cut(run, trace_file):
@@ -189,10 +217,24 @@ def test_a_trace_replays_from_its_atlas(run, trace_file, golden):
     """Exit code 0 when every resolution comes out the same."""
     code, out, err = run("trace", "replay", trace_file, "--atlas", golden / "atlas.json")
     assert (0, "") == (code, err)
-    assert "1" in out
+    assert "1 of 1 resolutions reproduced, 0 not recomputed" in out
     code, out, _ = run("trace", "replay", trace_file, "--atlas", golden / "atlas.json", "--json")
     assert 0 == code
-    json.loads(out)
+    assert (True, 1) == (json.loads(out)["valid"], json.loads(out)["reproduced"])
+
+
+def test_a_trace_that_says_otherwise_does_not_replay(run, trace_file, golden):
+    """Exit code 1 and the event, when a resolution comes out differently."""
+    events = _lines(trace_file)
+    completed = next(event for event in events if event["event_type"] == "carp.resolution.completed")
+    completed["payload"]["decision_type"] = "allow"
+    _write(trace_file, _chained(events))
+    code, out, _ = run("trace", "replay", trace_file, "--atlas", golden / "atlas.json")
+    assert 1 == code
+    assert "0 of 1 resolutions reproduced" in out
+    assert "Mismatches (1)" in out
+    code, out, _ = run("trace", "replay", trace_file, "--atlas", golden / "atlas.json", "--json")
+    assert (1, False) == (code, json.loads(out)["valid"])
 
 
 def test_one_session_is_exported_from_a_store(run, golden, tmp_path, trace_file):

@@ -17,6 +17,7 @@ JSONObject = dict[str, Any]
 ANNOTATIONS = frozenset(
     ("$comment", "default", "deprecated", "description", "examples", "readOnly", "title", "writeOnly")
 )  # fmt: skip
+_BARE = ANNOTATIONS | {"$ref"}
 _DATA = ANNOTATIONS | frozenset(
     ("const", "contentEncoding", "contentMediaType", "dependentRequired", "enum", "exclusiveMaximum", "exclusiveMinimum",
      "maxContains", "maxItems", "maxLength", "maxProperties", "maximum", "minContains", "minItems", "minLength",
@@ -34,6 +35,7 @@ _FORMATS = frozenset(
      "uuid")
 )  # fmt: skip
 _MOVES_REFERENCES = ("$id", "$dynamicRef")
+_DEFINITIONS = "#/$defs/"
 _NULL = {"type": "null"}
 
 # A manifest has four levels above a schema, and the data in a schema (a default, an example) a few below.
@@ -67,9 +69,22 @@ class Inliner:
             for name in missing:
                 schema, path = self._pending[name]
                 definitions[name] = self._convert(schema, path, _ROOT_LEVEL + 2)
-                if definitions[name] == {"$ref": f"#/$defs/{name}"}:
-                    raise InvalidAtlasManifest("the schema refers to nothing but itself; define what it is", path=path)
+        for name in definitions:
+            self._check_says_something(name, definitions)
         return definitions
+
+    def _check_says_something(self, name: str, definitions: JSONObject) -> None:
+        """A circle of definitions that only refer to each other would accept every value."""
+        passed: set[str] = set()
+        schema = definitions[name]
+        while isinstance(schema, dict) and "$ref" in schema and schema.keys() <= _BARE:
+            reference = schema["$ref"]
+            if reference in passed:
+                raise InvalidAtlasManifest(
+                    "the schema refers to nothing but itself; define what it is", path=self._pending[name][1]
+                )
+            passed.add(reference)
+            schema = definitions[reference.removeprefix(_DEFINITIONS)]
 
     def _convert(self, schema: object, path: str, level: int) -> JSONObject | bool:
         self._references.budget.spend(1, path)
@@ -124,7 +139,7 @@ class Inliner:
         if self._references.is_recursive(at, target):
             name = self._references.definition_name(at)
             self._pending.setdefault(name, (target, at))
-            converted = {"$ref": f"#/$defs/{name}"}
+            converted = {"$ref": _DEFINITIONS + name}
         else:
             converted = self._convert(target, at, level + 1)
         if self._openapi_30:

@@ -62,7 +62,8 @@ class References:
     def __init__(self, document: dict[str, Any]) -> None:
         self.budget = Budget()
         self._document = document
-        self._explored: set[str] = set()
+        self._order: dict[str, int] = {}
+        self._grouped: set[str] = set()
         self._recursive: set[str] = set()
         self._names: dict[str, str] = {}
         self._taken: set[str] = set()
@@ -111,11 +112,8 @@ class References:
         return value, path
 
     def is_recursive(self, at: str, schema: object) -> bool:
-        """Whether the reference to the schema at `at` has to stay one.
-
-        In every cycle of references at least one is, so that inlining the others comes to an end.
-        """
-        if at not in self._explored:
+        """Whether the schema at `at` leads back to itself, so that a reference to it has to stay one."""
+        if at not in self._order:
             self._explore(at, schema)
         return at in self._recursive
 
@@ -132,21 +130,36 @@ class References:
         return self._names[at]
 
     def _explore(self, start: str, schema: object) -> None:
-        """Depth first, without recursion: a reference to a schema that is being explored closes a cycle."""
-        self._explored.add(start)
-        open_schemas = {start: self._schema_targets(schema, start)}
-        while open_schemas:
-            at, targets = next(reversed(open_schemas.items()))
-            found = next(targets, None)
-            if found is None:
-                del open_schemas[at]
-                continue
-            target, place = found
-            if place in open_schemas:
+        """Finds the groups of schemas that lead to each other: Gabow's path-based search, without recursion."""
+        work: list[tuple[str, Iterator[tuple[Any, str]]]] = []
+        ungrouped: list[str] = []
+        heads: list[str] = []
+
+        def enter(at: str, schema: object) -> None:
+            self._order[at] = len(self._order)
+            work.append((at, self._schema_targets(schema, at)))
+            ungrouped.append(at)
+            heads.append(at)
+
+        enter(start, schema)
+        while work:
+            at, targets = work[-1]
+            target, place = next(targets, (None, None))
+            if place is None:
+                work.pop()
+                if heads[-1] == at:
+                    heads.pop()
+                    group = [ungrouped.pop()]
+                    while group[-1] != at:
+                        group.append(ungrouped.pop())
+                    self._grouped.update(group)
+                    self._recursive.update(group if len(group) > 1 else ())
+            elif place not in self._order:
+                enter(place, target)
+            elif place not in self._grouped:
+                while self._order[heads[-1]] > self._order[place]:
+                    heads.pop()
                 self._recursive.add(place)
-            elif place not in self._explored:
-                self._explored.add(place)
-                open_schemas[place] = self._schema_targets(target, place)
 
     def _schema_targets(self, schema: object, path: str) -> Iterator[tuple[Any, str]]:
         """What the references in a schema point to; data such as `default` and `enum` holds none."""

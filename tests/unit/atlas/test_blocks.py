@@ -194,3 +194,15 @@ def test_files_over_the_limit_together_are_refused(make_folder: Make, monkeypatc
     with pytest.raises(InvalidAtlasManifest, match="together they are larger than 64 MB") as caught:
         load_atlas(make_folder(files, context_packs=[pack("a.md", "b.md", "c.md")]))
     assert "/context_packs/0/files/2" == caught.value.path
+
+
+def test_too_many_files_are_refused_before_any_is_looked_for(
+    make_manifest: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number of files that all packs name together is bounded, since each costs a look at the disk."""
+    monkeypatch.setattr(blocks, "MAX_CONTEXT_FILES", 3)
+    two = [pack("a.md", "b.md"), pack("a.md", pack_id="q")]
+    assert 3 == len(load_atlas(make_manifest(context_packs=two)).findings)
+    with pytest.raises(InvalidAtlasManifest, match="name more than 3 files") as caught:
+        load_atlas(make_manifest(context_packs=[*two, pack("c.md", pack_id="r")]))
+    assert "/context_packs/2/files" == caught.value.path

@@ -142,7 +142,7 @@ class TestRefusal:
             ({"a": "secret\ud800"}, "/a", "lone surrogate"),
             ({"a": {"b\udfff": 1}}, "/a", "lone surrogate"),
             ({"a": {1: "secret"}}, "/a", "key of type int"),
-            ({"a/b~": [None, {"c": object()}]}, "/a~1b~0/1/c", "type object is no JSON value"),
+            ({"a/b~": [None, {"c": b"bytes"}]}, "/a~1b~0/1/c", "type bytes is no JSON value"),
         ],
         ids=str,
     )

@@ -150,6 +150,7 @@ def test_reads_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         | st.floats(allow_nan=False, allow_infinity=False)
         | st.text(),
         lambda inner: st.lists(inner) | st.dictionaries(st.text().filter(lambda key: key != "<<"), inner),
+        max_leaves=10,
     )
 )
 def test_reads_what_pyyaml_writes(value: Any) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cra.atlas.importers import references
 from cra.atlas.importers.document import read_openapi
 from cra.atlas.importers.openapi import import_openapi
 from cra.atlas.lint import lint_atlas
@@ -409,7 +410,11 @@ class TestSchemas:
     def test_recursion_becomes_definitions(self) -> None:
         """Schemas that refer to each other are kept once in $defs, whatever way they are entered, and validate."""
         schemas = {
-            "Tree": {"properties": {"left": {"$ref": "#/components/schemas/Branch"}}, "additionalProperties": False},
+            "Tree": {
+                "type": "object",
+                "properties": {"left": {"$ref": "#/components/schemas/Branch"}},
+                "additionalProperties": False,
+            },
             "Branch": {"anyOf": [{"type": "null"}, {"$ref": "#/components/schemas/Tree"}]},
         }
         parameters = [
@@ -500,7 +505,7 @@ class TestSchemas:
         "schemas",
         [
             {"A": {"$ref": "#/components/schemas/A"}},
-            {"A": {"$ref": "#/components/schemas/B"}, "B": {"$ref": "#/components/schemas/A"}},
+            {"A": {"$ref": "#/components/schemas/B"}, "B": {"$ref": "#/components/schemas/A", "title": "B"}},
         ],
     )
     def test_a_reference_to_nothing_but_itself_is_refused(self, schemas: Any) -> None:
@@ -516,14 +521,15 @@ class TestSchemas:
 
         assert "leads back to itself" in refusal(document).message
 
-    def test_reference_bombs_are_refused(self) -> None:
-        """Thirty schemas that each name the next one twice would be a thousand million; the count stops at a million."""
+    def test_reference_bombs_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Thirty schemas that each name the next one twice would be a thousand million; the count stops in time."""
+        monkeypatch.setattr(references, "MAX_VALUES", 20_000)
         ref = "#/components/schemas/S"
         bomb = {
             f"S{n}": {"properties": {"a": {"$ref": f"{ref}{n + 1}"}, "b": {"$ref": f"{ref}{n + 1}"}}} for n in range(30)
         }
 
-        assert "1,000,000 values" in refused_schema({"$ref": f"{ref}0"}, S30={"type": "string"}, **bomb).message
+        assert "20,000 values" in refused_schema({"$ref": f"{ref}0"}, S30={"type": "string"}, **bomb).message
 
     def test_long_texts_count_as_well(self) -> None:
         """A few long descriptions used a thousand times are refused like a million small values."""
@@ -540,20 +546,36 @@ class TestSchemas:
         assert "nests deeper" in refused_schema({"$ref": f"{ref}0"}, S2000={}, **chain).message
 
     def test_long_cycles_are_found_without_recursion(self) -> None:
-        """A cycle of five thousand schemas is explored in a loop; every schema of it validates."""
+        """A ring of two thousand schemas is explored in a loop, and every schema of it is checked."""
         ref = "#/components/schemas/S"
-        ring = {f"S{n}": {"properties": {"n": {"$ref": f"{ref}{(n + 1) % 40}"}}, "type": "object"} for n in range(40)}
-        schema = Schema(
-            operation(schemas=ring, parameters=[{"name": "p", "in": "query", "schema": {"$ref": f"{ref}0"}}])[
-                "parameters_schema"
-            ]
-        )
+        ring = {
+            f"S{n}": {"type": "object", "properties": {"n": {"$ref": f"{ref}{(n + 1) % 2000}"}}} for n in range(2000)
+        }
+        parameters = [{"name": "p", "in": "query", "schema": {"$ref": f"{ref}0"}}]
+        schema = operation(schemas=ring, parameters=parameters)["parameters_schema"]
         value: Any = 1
         for _ in range(60):
             value = {"n": value}
 
-        assert not schema.accepts({"p": value})
-        assert schema.accepts({"p": {}})
+        assert 2000 == len(schema["$defs"])
+        assert not Schema(schema).accepts({"p": value})
+        assert Schema(schema).accepts({"p": {"n": {}}})
+
+    def test_only_what_is_recursive_stays_a_reference(self) -> None:
+        """Schemas around a cycle are inlined; of two cycles that share a schema everything in them is kept."""
+        ref = "#/components/schemas/"
+        schemas = {
+            "Outer": {"properties": {"a": {"$ref": f"{ref}A"}, "leaf": {"$ref": f"{ref}Leaf"}}},
+            "A": {"properties": {"b": {"$ref": f"{ref}B"}, "c": {"$ref": f"{ref}C"}, "leaf": {"$ref": f"{ref}Leaf"}}},
+            "B": {"properties": {"a": {"$ref": f"{ref}A"}}},
+            "C": {"properties": {"b": {"$ref": f"{ref}B"}, "leaf": {"$ref": f"{ref}Leaf"}}},
+            "Leaf": {"type": "string"},
+        }
+        parameters = [{"name": "p", "in": "query", "schema": {"$ref": f"{ref}Outer"}}]
+        schema = operation(schemas=schemas, parameters=parameters)["parameters_schema"]
+
+        assert {"A", "B", "C"} == set(schema["$defs"])
+        assert {"a": {"$ref": "#/$defs/A"}, "leaf": {"type": "string"}} == schema["properties"]["p"]["properties"]
 
 
 class TestDocuments:
