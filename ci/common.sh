@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 out="$PWD/.ci/out"
 bin="$PWD/.venv/bin"
 mkdir -p "$out"
-make --no-print-directory dev
+make --silent dev
 
 # The line that .ci/run puts into its table.
 report() { printf '== %s\n' "$*"; }

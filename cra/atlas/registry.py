@@ -96,8 +96,9 @@ class AtlasRegistry:
         is reached; then nothing has changed.
         """
         entry = _read(source, overlay=overlay, strict=strict)
+        atlas = _content(entry)  # once published, another thread may evict it
         self._publish([entry], replace=replace)
-        return _content(entry)
+        return atlas
 
     def load_many(self, sources: Sequence[Source], *, strict: bool = False) -> list[Atlas]:
         """Load all of `sources` or none, read in parallel; they may depend on each other in any order. Raises as `load` does."""
@@ -105,8 +106,9 @@ class AtlasRegistry:
 
         with ThreadPoolExecutor(MAX_LOAD_THREADS) as pool:
             entries = list(pool.map(lambda source: _read(source, overlay=False, strict=strict), sources))
+        atlases = [_content(entry) for entry in entries]
         self._publish(entries, replace=False)
-        return [_content(entry) for entry in entries]
+        return atlases
 
     def unload(self, atlas_id: str) -> None:
         """Forget an atlas. Raises `AtlasNotFound`, and `Conflict` where others depend on it."""

@@ -41,7 +41,9 @@ def open_storage(spec: StorageSpec) -> list[StorageBackend]:
 
 def _open_url(url: object) -> StorageBackend:
     if not isinstance(url, str):
-        raise StorageError(f"a {type(url).__name__} is no storage: a method of StorageBackend is missing; {_USE}")
+        raise StorageError(
+            f"an object of type {type(url).__name__} is no storage: part of StorageBackend is missing; {_USE}"
+        )
     scheme, colon, rest = url.partition(":")
     if not colon or "/" in scheme:
         raise StorageError(

@@ -73,6 +73,7 @@ class Operation:
         inliner = Inliner(self._references, openapi_30=self._openapi_30)
         place = pointer(self._path, "responses")
         alternatives: list[JSONObject] = []
+        has_content = False
         for status, response in object_field(self._operation, "responses", self._path).items():
             if not status.startswith("2"):
                 continue
@@ -83,10 +84,11 @@ class Operation:
                 return None
             schema: JSONObject = {"type": "null"}
             if media is not None:
+                has_content = True
                 schema = self._media_schema(inliner, content, media, pointer(path, "content"))
             if schema not in alternatives:
                 alternatives.append(schema)
-        if not alternatives or alternatives == [{"type": "null"}]:
+        if not has_content:
             return None
         return _with_definitions(alternatives[0] if len(alternatives) == 1 else {"anyOf": alternatives}, inliner)
 

@@ -258,6 +258,38 @@ def test_the_least_recently_used_leaves_memory(tmp_path: Path, size: int) -> Non
     assert generation == registry.generation, "eviction and reading again are no change"
 
 
+def test_eviction_is_announced(tmp_path: Path) -> None:
+    """`on_evict` is called when an atlas leaves memory, and only then, so that what was compiled of it can go too."""
+    registry = AtlasRegistry(cache_bytes=1)
+    called: list[dict[str, bool]] = []
+    registry.on_evict = lambda: called.append(
+        {name: entry.atlas is not None for name, entry in registry._entries.items()}
+    )
+    registry.load(write(tmp_path, A))
+    registry.get(A)
+    assert [] == called
+    registry.load(write(tmp_path, B))
+    assert [{A: False}] == called, "before the new one is published"
+
+
+def test_an_atlas_evicted_at_once_is_returned_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may load, and evict, between the end of a load and its return."""
+    registry = AtlasRegistry(cache_bytes=1)
+    publish = registry._publish
+
+    def publish_and_crowd_out(entries: Any, *, replace: bool) -> None:
+        publish(entries, replace=replace)
+        monkeypatch.setattr(registry, "_publish", publish)
+        registry.load(write(tmp_path, C))
+
+    for load in (registry.load, lambda source: registry.load_many([source])[0]):
+        monkeypatch.setattr(registry, "_publish", publish_and_crowd_out)
+        assert A == load(write(tmp_path, A)).atlas_id
+        assert {A: False, C: True} == loaded(registry), "the fault was not put in place"
+        registry.unload(A)
+        registry.unload(C)
+
+
 def test_all_of_a_selection_is_in_memory_together(tmp_path: Path, size: int) -> None:
     """The limit is soft: what is asked for at once is there at once."""
     registry = AtlasRegistry(cache_bytes=size)

@@ -95,9 +95,7 @@ def record(header: Callable[[int], SessionHeader]) -> Callable[..., EventsRecord
     ) -> EventsRecord:
         now = clock.now_ns()
         content = {"n": n} if payload is None else payload
-        return EventsRecord(
-            header(session), ids.draw(now // 10**6), now, ((event_type, content),), droppable=droppable
-        )
+        return EventsRecord(header(session), ids.draw(now // 10**6), now, ((event_type, content),), droppable=droppable)
 
     return make
 

@@ -173,9 +173,7 @@ def test_a_loss_is_chained_even_if_nothing_is_recorded_afterwards(
     assert ("runtime.lost", 1) == (event.event_type, event.payload["count"])
 
 
-def test_a_lost_resolve_is_called_resolve(
-    make_recorder: Make, record: MakeRecord, moody: Any, header: Header
-) -> None:
+def test_a_lost_resolve_is_called_resolve(make_recorder: Make, record: MakeRecord, moody: Any, header: Header) -> None:
     """A resolve is one record of many events; the loss names it by what it was."""
     recorder = make_recorder(moody, overflow="drop", capacity=1)
     fill(recorder, record, moody, 1)

@@ -95,9 +95,7 @@ def test_threads_share_one_order(tracing: str, make_recorder: Make, record: Make
 
 
 @MODES
-def test_a_subscriber_may_record_and_flush(
-    tracing: str, make_recorder: Make, record: MakeRecord
-) -> None:
+def test_a_subscriber_may_record_and_flush(tracing: str, make_recorder: Make, record: MakeRecord) -> None:
     """Callbacks run in threads of their own, so they can use the runtime without a deadlock."""
     backend = MemoryStorage()
     recorder = make_recorder(backend, tracing=tracing)
@@ -114,6 +112,16 @@ def test_a_subscriber_may_record_and_flush(
     recorder.flush()
     assert done.wait(10)
     assert [1, 2] == numbers(only(backend))
+
+
+def test_a_signal_handler_may_record_while_its_thread_is_recording(make_recorder: Make, record: MakeRecord) -> None:
+    """The queue's lock can be taken again by the thread that holds it."""
+    backend = MemoryStorage()
+    recorder = make_recorder(backend)
+    with recorder._queue.lock:
+        recorder.record(record(1))
+    recorder.flush()
+    assert [1] == numbers(only(backend))
 
 
 # --- flush levels ---
@@ -276,7 +284,9 @@ def test_a_backlog_of_capacity_events_stops_the_drain(make_recorder: Make, recor
     """What waits for a failing backend is bounded; then the queue fills and its overflow rules apply."""
     recorder = make_recorder(moody, capacity=4, overflow="fail")
     moody.error = OSError("disk full")
-    with pytest.raises(TraceBackpressure, match=r"the trace queue is full \(4 records\): storage 'moody:' .* disk full"):
+    with pytest.raises(
+        TraceBackpressure, match=r"the trace queue is full \(4 records\): storage 'moody:' .* disk full"
+    ):
         for n in range(100):
             recorder.record(record(n))
             with pytest.raises(StorageError):

@@ -66,7 +66,9 @@ class Collector:
 
 def drain(target: queue.Queue[Delivery]) -> list[tuple[int, int]]:
     """Everything in a queue: numbers and events."""
-    return [(d.number, d.event.payload["n"]) for d in iter(lambda: target.get_nowait() if target.qsize() else None, None)]
+    return [
+        (d.number, d.event.payload["n"]) for d in iter(lambda: target.get_nowait() if target.qsize() else None, None)
+    ]
 
 
 def test_a_callback_gets_every_event_in_order_numbered_from_1(broadcaster: Broadcaster, events: Any) -> None:
@@ -260,7 +262,11 @@ def test_closing_the_broadcaster_does_not_wait_for_ever(broadcaster: Broadcaster
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"target": 42}, TypeError, "a int cannot subscribe; pass a function of one Delivery, or a queue.Queue"),
+        (
+            {"target": 42},
+            TypeError,
+            "an object of type int cannot subscribe; pass a function of one Delivery, or a queue.Queue",
+        ),
         ({"target": print, "types": "action.denied"}, TypeError, "put the one type into a list"),
         ({"target": print, "capacity": 0}, ValueError, "room for at least one delivery"),
     ],

@@ -107,7 +107,11 @@ def test_resolve_of_the_github_atlas() -> None:
     assert {"merge_pull_request", "push_files", "create_or_update_file", "update_pull_request_branch"} == {
         action_id.removeprefix("github.") for action_id in held
     }
-    assert all(name in reasons for name in reasons if "delete" in name)
+    assert {"delete_file", "delete_repository", "delete_pending_pull_request_review"} == {
+        denied.action_id.removeprefix("github.")
+        for denied in resolution.denied_actions
+        if denied.policy_id == "no-delete"
+    }
     assert ["security-reports", "contributing", "triage", "reviewing"] == [
         b.block_id for b in resolution.context_blocks
     ]

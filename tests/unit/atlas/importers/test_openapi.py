@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cra.atlas.importers import references
@@ -576,6 +576,60 @@ class TestSchemas:
 
         assert {"A", "B", "C"} == set(schema["$defs"])
         assert {"a": {"$ref": "#/$defs/A"}, "leaf": {"type": "string"}} == schema["properties"]["p"]["properties"]
+
+
+NAMES = ("A", "B", "C")
+VALUES = st.recursive(
+    st.none() | st.integers(0, 3) | st.text("ab", max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("xy"), inner, max_size=2),
+    max_leaves=6,
+)
+SCHEMAS = st.recursive(
+    st.sampled_from(NAMES).map(lambda name: {"$ref": name})
+    | st.sampled_from(NAMES).map(lambda name: {"$ref": name, "maxLength": 1})
+    | st.sampled_from(["null", "integer", "string", "object", "array"]).map(lambda kind: {"type": kind})
+    | st.booleans(),
+    lambda inner: st.one_of(
+        st.dictionaries(st.sampled_from("xy"), inner, max_size=2).map(lambda found: {"properties": found}),
+        st.lists(inner, min_size=1, max_size=2).map(lambda found: {"anyOf": found}),
+        inner.map(lambda found: {"items": found, "additionalProperties": found}),
+        inner.map(lambda found: {"not": found}),
+    ),
+    max_leaves=4,
+)
+
+
+def pointing_to(schema: Any, prefix: str) -> Any:
+    """The schema with its references below `prefix`."""
+    if isinstance(schema, list):
+        return [pointing_to(item, prefix) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: prefix + value if key == "$ref" else pointing_to(value, prefix)  # none of the properties is called $ref
+        for key, value in schema.items()
+    }
+
+
+@given(st.tuples(SCHEMAS, SCHEMAS, SCHEMAS), st.lists(VALUES, min_size=1, max_size=5))
+def test_inlined_schemas_accept_what_the_originals_accept(schemas: tuple[Any, Any, Any], values: list[Any]) -> None:
+    """Whatever refers to whatever, a value satisfies the inlined schema exactly when it satisfies the schema as written."""
+    objects = [{"allOf": [schema]} if isinstance(schema, bool) else schema for schema in schemas]
+    definitions = {name: pointing_to(schema, "#/$defs/") for name, schema in zip(NAMES, objects)}
+    written = Schema({"$ref": "#/$defs/A", "$defs": definitions})
+    components = {n: pointing_to(s, "#/components/schemas/") for n, s in zip(NAMES, schemas)}
+    document = api(
+        {"/x": {"get": {"responses": {"200": response({"$ref": "#/components/schemas/A"})}}}},
+        components={"schemas": components},
+    )
+    try:
+        manifest = import_openapi(document, ID)
+    except InvalidAtlasManifest as error:
+        assume("refers to nothing but itself" not in error.message)
+        raise
+    inlined = Schema(manifest["actions"][0]["returns_schema"])
+
+    assert [written.accepts(value) for value in values] == [inlined.accepts(value) for value in values]
 
 
 class TestDocuments:

@@ -1,0 +1,124 @@
+"""The memory backend's bound: what is let go, what never is."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cra.errors import StorageError
+from cra.storage.memory import MemoryStorage
+
+SMALL, END = 576, 809  # bytes that an event without payload, and a `session.ended`, are counted with
+
+
+def test_ended_sessions_are_let_go_first_ended_first(sessions: Any) -> None:
+    """When the store is full the session that ended first goes, and is counted; open ones stay."""
+    backend = MemoryStorage(max_bytes=6 * SMALL + 2 * END)
+    backend.append(sessions.events(0, 2) + sessions.events(1, 2) + sessions.events(2, 2))
+    backend.append(sessions.end(1))
+    backend.append(sessions.end(0))
+    assert 3 == len(backend.sessions())
+    backend.append(sessions.events(3, 1))
+    assert [sessions.id(0), sessions.id(2), sessions.id(3)] == backend.sessions()
+    assert (1, 3) == (backend.evicted_sessions, backend.evicted_events)
+    assert "1 ended sessions with 3 events were let go" == backend.health().details[1]
+    backend.append(sessions.events(3, 4))
+    assert [sessions.id(2), sessions.id(3)] == backend.sessions()
+
+
+def test_a_store_full_of_open_sessions_refuses_and_changes_nothing(sessions: Any) -> None:
+    """Fail closed: what is not over is not thrown away, and the message says what can be done."""
+    backend = MemoryStorage(max_bytes=6_000)
+    kept = sessions.events(0, 5)
+    backend.append(kept)
+    backend.append(sessions.events(1, 1) + sessions.end(1))
+    with pytest.raises(
+        StorageError,
+        match=r"'memory:' is full: sessions that have not ended fill its 6000 bytes; .*\(delete_session\).*jsonl",
+    ):
+        backend.append(sessions.events(2, 10))
+    assert (kept, 2, 0) == (list(backend.events(sessions.id(0))), backend.count(sessions.id(1)), backend.evicted_events)
+    backend.delete_session(sessions.id(0))
+    backend.append(sessions.events(3, 4))
+    assert 4 == backend.count(sessions.id(3))
+
+
+def test_a_batch_of_sessions_that_end_in_it_never_blocks(sessions: Any) -> None:
+    """More short sessions than fit, in one batch: the last ones stay, the rest is counted."""
+    backend = MemoryStorage(max_bytes=5_000)
+    batch = [event for n in range(20) for event in sessions.events(n) + sessions.end(n)]
+    backend.append(batch)
+    assert 40 == backend.count() + backend.evicted_events
+    assert 0 < backend.count() < 40
+    assert [sessions.id(19)] == backend.sessions()[-1:]
+
+
+def test_a_flush_cannot_be_durable() -> None:
+    """Memory does not survive the process."""
+    with pytest.raises(StorageError, match="does not survive the process and cannot be durable; use jsonl:///dir"):
+        MemoryStorage().flush(durable=True)
+
+
+def test_a_session_deleted_while_open_and_ended_later_is_let_go_like_any(sessions: Any) -> None:
+    """Deleting forgets the size as well."""
+    backend = MemoryStorage(max_bytes=4 * SMALL)
+    for _ in range(10):
+        backend.append(sessions.events(0, 3))
+        assert 3 == backend.delete_session(sessions.id(0))
+    backend.append(sessions.end(0))
+    backend.append(sessions.events(1, 4))
+    assert [sessions.id(1)] == backend.sessions()
+
+
+BOUND = 6_000
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3), st.booleans()), max_size=40))
+def test_the_bound_holds_and_every_event_is_accounted_for(
+    new_sessions: Callable[[], Any], steps: list[tuple[int, int, bool]]
+) -> None:
+    """stored = held + evicted, the size never exceeds the bound, and open sessions are complete."""
+    sessions, backend = new_sessions(), MemoryStorage(max_bytes=BOUND)
+    given_events: dict[int, list[Any]] = {}
+    stored = generation = 0
+    for session, count, end in steps:
+        number = session + 10 * generation
+        batch = sessions.events(number, count) + (sessions.end(number) if end else [])
+        try:
+            backend.append(batch)
+        except StorageError:
+            assert given_events
+            for open_session in given_events:
+                backend.delete_session(sessions.id(open_session))
+            stored = backend.count() + backend.evicted_events
+            given_events.clear()
+            generation += 1
+            continue
+        stored += len(batch)
+        given_events.setdefault(number, []).extend(batch)
+        if end:
+            del given_events[number]
+            generation += 1
+        assert backend._size <= BOUND
+        assert stored == backend.count() + backend.evicted_events
+        for open_session, events in given_events.items():
+            assert events == list(backend.events(sessions.id(open_session)))
+
+
+def test_the_estimate_is_on_the_high_side_and_not_absurd(sessions: Any) -> None:
+    """Counted bytes are at least what the interpreter needs, and at most three times that."""
+    backend = MemoryStorage()
+    tracemalloc.start()
+    try:
+        for n in range(50):
+            backend.append(sessions.events(0, 20, text=f"value {n}", items=[n, {"deep": [n + 0.5]}]))
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert used <= backend._size * 1.1 <= 3.3 * used
