@@ -11,7 +11,7 @@ from cra.carp.request import Request
 from cra.carp.resolution import Resolution
 from cra.errors import *  # noqa: F403
 from cra.execution.approvals import Approval
-from cra.execution.execute import Outcome
+from cra.execution.call import Outcome
 from cra.hotpath import canonical_json, event_hash, implementation, verify_chain
 from cra.reference.chain import ChainVerification
 from cra.resolver import Resolver

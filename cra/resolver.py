@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import platform
 import queue
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -18,24 +16,22 @@ import msgspec
 
 from cra.atlas.manifest import Atlas
 from cra.atlas.registry import AtlasInfo, AtlasRegistry
-from cra.carp.conditions import RISK_TIERS, RiskTier
-from cra.carp.request import MAX_GOAL, Ask, Request
+from cra.carp.conditions import RiskTier
+from cra.carp.request import Ask, Request
 from cra.carp.resolution import Resolution
 from cra.errors import (
-    ActionDenied,
     InvalidCARPRequest,
-    SessionAlreadyEnded,
-    SessionAlreadyExists,
     SessionNotFound,
     StorageError,
 )
 from cra.execution.approvals import Approval
-from cra.execution.execute import Outcome
+from cra.execution.call import Outcome
 from cra.hotpath import implementation
-from cra.ids import UUID_PATTERN, IdSource, RandomIds, format_uuid
+from cra.ids import IdSource, RandomIds, format_uuid
 from cra.reference.resolve import DefaultDecision
 from cra.runtime import Level, Options, Redact, Runtime, approval_payload
 from cra.session import Session
+from cra.sessions import SessionTable
 from cra.storage.base import StorageBackend
 from cra.storage.null import NullStorage
 from cra.storage.open import open_storage
@@ -49,7 +45,6 @@ from cra.version import __version__
 
 RUNTIME_AGENT = "cra.runtime"
 CLOCK_SKEW_SECONDS = 300
-REMEMBERED_SESSIONS = 65_536
 Source = str | os.PathLike[str] | Mapping[str, Any] | Atlas
 Executor = TypeVar("Executor", bound=Callable[..., Any])
 
@@ -162,10 +157,7 @@ class Resolver:
         self._runtime.registry.on_evict = self._runtime.forget_policy_sets
         self._own_ids = own_ids
         self._started_ns = clock.monotonic_ns()
-        self._ended: OrderedDict[str, None] = OrderedDict()
-        self._revoked: set[str] = set()
-        self._lock = threading.RLock()
-        self._closed = False
+        self._sessions = SessionTable(self._runtime, self._is_stored)
         self._record(
             ("session.started", {"agent_id": RUNTIME_AGENT, "goal": "runtime"}),
             (
@@ -276,85 +268,24 @@ class Resolver:
         Raises `InvalidCARPRequest`, `AtlasNotFound`, `ActionDenied` (the agent is revoked), `SessionAlreadyExists`, and for the
         parent `SessionNotFound`, `SessionAlreadyEnded`.
         """
-        _check_text("agent_id", agent_id, 255)
-        _check_text("goal", goal, MAX_GOAL)
-        if risk_tier not in RISK_TIERS:
-            raise InvalidCARPRequest(f"risk_tier is one of {', '.join(RISK_TIERS)}", path="/risk_tier")
-        if isinstance(scopes, str) or isinstance(atlas_ids, str):
-            raise InvalidCARPRequest("scopes and atlas_ids are lists of strings, not one string")
-        ancestor = self.session(parent) if isinstance(parent, str) else parent
-        if ancestor is not None:
-            with ancestor.lock:
-                ancestor.touch()
-        selected = None if atlas_ids is None else frozenset(atlas_ids)
-        facts = _inherit(
-            ancestor, dict(context or {}), None if scopes is None else frozenset(scopes), risk_tier, selected
+        return self._sessions.open(
+            agent_id,
+            goal,
+            context=context,
+            scopes=scopes,
+            risk_tier=risk_tier,
+            atlas_ids=atlas_ids,
+            parent=parent,
+            session_id=session_id,
         )
-        runtime = self._runtime
-        now_ns = runtime.clock.now_ns()
-        base = runtime.ids.draw(now_ns // 1_000_000)
-        header = SessionHeader(
-            session_id=format_uuid(base) if session_id is None else _check_uuid(session_id),
-            trace_id=format_uuid(base + 1),
-            span_id=format_uuid(base + 2),
-            trace_detail=runtime.options.trace_detail,
-        )
-        runtime.registry.pin(facts["atlas_ids"])
-        try:
-            with self._lock:
-                self._check_new(agent_id, header.session_id, given=session_id is not None)
-                session = Session(
-                    runtime, header, agent_id=agent_id, goal=goal, parent=ancestor, on_end=self._session_ended, **facts
-                )
-                started = {"agent_id": agent_id, "goal": goal} | _session_facts(session)
-                runtime.recorder.record(runtime.events_record(header, ("session.started", started), base=base + 2))
-                self._runtime.sessions[header.session_id] = session
-        except BaseException:
-            runtime.registry.unpin(facts["atlas_ids"])
-            raise
-        return session
-
-    def _check_new(self, agent_id: str, session_id: str, *, given: bool) -> None:
-        if self._closed:
-            raise SessionAlreadyEnded("this resolver is closed; create a new one")
-        if agent_id in self._revoked:
-            raise ActionDenied(f"agent {agent_id!r} is revoked")
-        if session_id in self._runtime.sessions or session_id in self._ended or (given and self._stored(session_id)):
-            raise SessionAlreadyExists(f"session {session_id} exists; give another id, or none")
-
-    def _stored(self, session_id: str) -> bool:
-        return any(backend.last(session_id, 1) for backend in self._readable())
-
-    def _session_ended(self, session: Session) -> None:
-        """Let go of what an ended session held; its children end with it."""
-        runtime = self._runtime
-        with self._lock:
-            self._runtime.sessions.pop(session.session_id, None)
-            self._ended[session.session_id] = None
-            if len(self._ended) > REMEMBERED_SESSIONS:
-                self._ended.popitem(last=False)
-            children = [child for child in self._runtime.sessions.values() if child.parent is session]
-        runtime.approvals.end_session(session.session_id)
-        runtime.limits.forget(session.limit_keys)
-        runtime.registry.unpin(session.atlas_ids)
-        for child in children:
-            _end_quietly(child)
 
     def session(self, session_id: str) -> Session:
         """An active session by its id. Raises `SessionNotFound`, `SessionAlreadyEnded`."""
-        found = self._runtime.sessions.get(session_id)
-        if found is not None:
-            return found
-        if session_id in self._ended:
-            raise SessionAlreadyEnded(f"session {session_id} has ended; create a new one")
-        raise SessionNotFound(f"there is no session {session_id}")
+        return self._sessions.get(session_id)
 
     def revoke(self, agent_id: str) -> int:
         """End all sessions of an agent (reason `cancelled`) and refuse it new ones. Returns how many ended."""
-        with self._lock:
-            self._revoked.add(agent_id)
-            sessions = [session for session in self._runtime.sessions.values() if session.agent_id == agent_id]
-        return sum(_end_quietly(session) for session in sessions)
+        return self._sessions.revoke(agent_id)
 
     # Requests
 
@@ -471,6 +402,9 @@ class Resolver:
             raise SessionNotFound(f"no events of a session {session_id} are stored")
         return backend.events(session_id, after=after, types=types)
 
+    def _is_stored(self, session_id: str) -> bool:
+        return any(backend.last(session_id, 1) for backend in self._readable())
+
     def _readable(self) -> list[StorageBackend]:
         return [backend for backend in self._backends if not isinstance(backend, NullStorage)]
 
@@ -506,13 +440,8 @@ class Resolver:
 
         Raises `StorageError` when something could not be stored.
         """
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            sessions = list(self._runtime.sessions.values())
-        for session in sessions:
-            _end_quietly(session)
+        if not self._sessions.close():
+            return
         self._runtime.threads.close()
         try:
             self._record(
@@ -523,15 +452,6 @@ class Resolver:
 
     def _uptime_ms(self) -> int:
         return (self._runtime.clock.monotonic_ns() - self._started_ns) // 1_000_000
-
-
-def _end_quietly(session: Session) -> bool:
-    """End a session as cancelled, unless somebody else has ended it in the meantime."""
-    try:
-        session.end("cancelled")
-    except SessionAlreadyEnded:
-        return False
-    return True
 
 
 def _ask(request: Request) -> Ask:
@@ -546,48 +466,6 @@ def _ask(request: Request) -> Ask:
     )
 
 
-def _inherit(
-    parent: Session | None,
-    context: dict[str, Any],
-    scopes: frozenset[str] | None,
-    risk_tier: RiskTier,
-    atlas_ids: frozenset[str] | None,
-) -> dict[str, Any]:
-    """What a session knows of its host, narrowed to what its parent has."""
-    if parent is not None:
-        context = {**context, **parent.context}
-        scopes = parent.scopes if scopes is None else scopes & parent.scopes
-        risk_tier = max(risk_tier, parent.risk_tier, key=RISK_TIERS.index)
-        if parent.atlas_ids is not None:
-            atlas_ids = parent.atlas_ids if atlas_ids is None else atlas_ids & parent.atlas_ids
-    return {"context": context, "scopes": scopes or frozenset(), "risk_tier": risk_tier, "atlas_ids": atlas_ids}
-
-
-def _session_facts(session: Session) -> dict[str, Any]:
-    """What `session.started` says besides agent and goal, where it is not the default; a replay needs it."""
-    facts: dict[str, Any] = {}
-    if session.atlas_ids is not None:
-        facts["atlas_ids"] = sorted(session.atlas_ids)
-    if session.risk_tier != "low":
-        facts["risk_tier"] = session.risk_tier
-    if session.scopes:
-        facts["scopes"] = sorted(session.scopes)
-    if session.parent is not None:
-        facts["parent_session_id"] = session.parent.session_id
-    return facts
-
-
 def _one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"{name} is {value!r}; it has to be one of {', '.join(map(repr, choices))}")
-
-
-def _check_text(name: str, value: object, most: int) -> None:
-    if not isinstance(value, str) or not 1 <= len(value) <= most:
-        raise InvalidCARPRequest(f"a string of 1 to {most} characters is needed", path=f"/{name}")
-
-
-def _check_uuid(session_id: str) -> str:
-    if not UUID_PATTERN.fullmatch(session_id.lower()):
-        raise InvalidCARPRequest("a UUID is needed", path="/session_id")
-    return session_id.lower()

@@ -31,7 +31,8 @@ from cra.errors import (
 )
 from cra.execution.approvals import Approval
 from cra.execution.approvals import approval_id as derive_approval_id
-from cra.execution.execute import Call, Outcome, aexecute, execute
+from cra.execution.call import Call, Outcome
+from cra.execution.execute import aexecute, execute
 from cra.execution.idempotency import IdempotencyStore
 from cra.execution.limits import LimitKey, limit_states
 from cra.ids import format_uuid, parse_uuid
@@ -77,6 +78,7 @@ class Session:
         self.risk_tier = risk_tier
         self.atlas_ids = atlas_ids
         self.parent = parent
+        self.children: dict[str, Session] = {}
         self.lineage: tuple[Session, ...] = (self, *(parent.lineage if parent else ()))
         self.status: Literal["active", "ended"] = "active"
         self.idempotency = IdempotencyStore()
@@ -281,9 +283,9 @@ class Session:
 
         Raises `ApprovalNotFound` when nothing in this session can have that id, `Conflict` when too many are pending.
         """
+        self.runtime.expire_approvals()
         with self.lock:
             self.touch()
-            self.runtime.expire_approvals()
             policy_set = self.runtime.policy_set(self.atlas_ids)
             for policy, action_id in _approvable(policy_set):
                 if approval_id == derive_approval_id(self.session_id, policy.atlas_id, policy.policy_id, action_id):

@@ -19,6 +19,7 @@ DefaultDecision = Literal["allow", "deny"]
 DEFAULT_POLICY_ID = "default"
 DENIED = "Denied by policy"
 HELD = "Requires approval"
+_STRICTNESS: tuple[Result, ...] = ("deny", "requires_approval", "allow")
 CLASSES = ("deny", "scope", "require_approval", "rate_limit", "budget", "allow")
 
 
@@ -74,8 +75,9 @@ def decide(matching: Iterable[Policy], granted: Callable[[Policy], bool], defaul
 
 
 def strictest(verdicts: Sequence[Verdict]) -> int:
-    """Which verdict of a session and its ancestors counts: the index of the first that is not `allow`, else 0.
+    """Which verdict of a session and its ancestors counts: the index of a denial, else of a hold, else 0; of equals the first.
 
-    A child is never allowed more than its parent. PROTOCOL: The host says who and where.
+    A child is never allowed more than its parent, and nobody is asked for what an ancestor is denied. PROTOCOL: The host says
+    who and where.
     """
-    return next((index for index, verdict in enumerate(verdicts) if verdict.result != "allow"), 0)
+    return min(range(len(verdicts)), key=lambda index: _STRICTNESS.index(verdicts[index].result))

@@ -25,7 +25,9 @@ _BATCH_EVENTS: Final = 4_096  # a resolve can be a hundred events: what bounds m
 class RecordChainer(Protocol):
     """What turns records into chained events (`cra.trace.chainer.Chainer`). If it raises, the chain is as it was before."""
 
-    def events(self, record: Record) -> list[Event]: ...
+    def events(self, record: Record) -> list[Event]:
+        """The record's events, sealed and chained."""
+        ...
 
 
 class Drain:

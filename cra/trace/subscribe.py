@@ -150,7 +150,7 @@ class Broadcaster:
         """
         if not callable(target) and not isinstance(target, queue.Queue):
             raise TypeError(
-                f"a {type(target).__name__} cannot subscribe; pass a function of one Delivery, or a queue.Queue"
+                f"an object of type {type(target).__name__} cannot subscribe; pass a function of one Delivery, or a queue.Queue"
             )
         if isinstance(types, str):
             raise TypeError("types is a collection of event types; put the one type into a list")

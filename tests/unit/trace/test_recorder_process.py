@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -40,7 +41,7 @@ def run(program: str, *arguments: str) -> tuple[str, str]:
         capture_output=True,
         text=True,
         timeout=60,
-        env={"PYTHONPATH": str(Path(cra.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(cra.__file__).parents[1])},
         check=False,
     )
     assert (0, "") == (done.returncode, done.stderr if done.returncode else "")
@@ -55,7 +56,7 @@ def test_an_inherited_recorder_refuses_everything_in_a_forked_child_and_hangs_no
         recorder = make(backend)
         recorder.record(record(0))
         reservation = recorder.reserve()
-        subscription = recorder.subscribe(print)
+        subscription = recorder.subscribe(lambda delivery: None)
         held, go_on = threading.Event(), threading.Event()
 
         def hold():

@@ -1,0 +1,445 @@
+"""One call of `Session.execute`: the steps before the executor, and the record of how it went.
+
+`cra.execution.execute` walks these steps around a synchronous or an asynchronous wait. docs/execution.md has the table of
+outcomes. PROTOCOL: Execute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+import msgspec
+
+from cra.carp.policy import Policy
+from cra.carp.policy_set import PolicySet
+from cra.carp.resolution import Resolution
+from cra.carp.schema import Schema
+from cra.errors import (
+    ActionDenied,
+    ActionNotFound,
+    ActionRequiresApproval,
+    BudgetExceeded,
+    Conflict,
+    CRAError,
+    ExecutionError,
+    InvalidParameters,
+    RateLimitExceeded,
+    ResolutionExpired,
+    SchemaValidationError,
+)
+from cra.execution.clearance import Clearance, clear
+from cra.execution.executors import ExecutorCancelled, ExecutorTimeout, ExecutorUnavailable
+from cra.execution.idempotency import Entry, Settled
+from cra.execution.limits import charges, limit_key, limit_state
+from cra.execution.parameters import check_parameters, copy_json, private_copy
+from cra.hotpath import canonical_json
+from cra.ids import format_uuid
+from cra.reference.resolve import DENIED, Verdict
+from cra.runtime import approval_payload
+from cra.timing.clock import NS_PER_SECOND
+from cra.timing.rate_limit import LimitReached
+from cra.trace.record import EXECUTION, EventsRecord
+from cra.trace.record_queue import Reservation as Room
+
+if TYPE_CHECKING:
+    from cra.atlas.manifest import Action
+    from cra.session import Session
+
+OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
+TIMEOUT = "TIMEOUT"
+WAIT_SLACK_SECONDS = 10
+MAX_KEY = 255
+UNKNOWN = "unknown"
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """A successful execution. `duration_ms` is the executor's; `replayed` says that an earlier one with the same
+    idempotency key answered instead."""
+
+    status: Literal["success"]
+    result: Any
+    execution_id: str
+    action_id: str
+    resolution_id: str
+    duration_ms: int
+    replayed: bool = False
+
+
+class Run(msgspec.Struct, frozen=True):
+    """What there is to do once everything has agreed."""
+
+    executor: Callable[..., Any]
+    parameters: dict[str, Any]
+    timeout_seconds: int
+
+
+class Call:
+    """One call of `Session.execute`. Not reused, and used by one thread at a time but for `close_unknown`."""
+
+    def __init__(
+        self,
+        session: Session,
+        action_id: str,
+        parameters: Mapping[str, Any] | None,
+        resolution: Resolution | str,
+        idempotency_key: str | None,
+    ) -> None:
+        if not isinstance(resolution, (Resolution, str)):
+            raise TypeError(f"resolution is a Resolution or its id, not {type(resolution).__name__}")
+        self.session = session
+        self.runtime = session.runtime
+        self.action_id = action_id
+        self.given = {} if parameters is None else parameters
+        self.given_resolution = resolution
+        self.idempotency_key = idempotency_key
+        self.resolution_id = resolution if isinstance(resolution, str) else resolution.resolution_id
+        self.parameters_hash: str | None = None
+        self.execution_id = ""
+        self._base = 0
+        self._started_ns = 0
+        self._returns: Schema | None = None
+        self._undo = ExitStack()
+        self.patience = 0.0
+        """How long to wait for an execution in flight under the same idempotency key, s."""
+        self._entry: Entry | None = None
+        self._room: Room | None = None
+
+    # Before the executor
+
+    def admit(self) -> Run | Entry:
+        """Every check, and then the record that the executor starts.
+
+        Comes back with what to run, or with the entry of an earlier execution under the same idempotency key, to wait for.
+        Raises, with the refusal recorded, when the call may not run.
+        """
+        with self.session.lock:
+            self.session.touch()
+        resolution = self._resolution()
+        policy_set, action = self._action(resolution)
+        parameters: dict[str, Any] = self._check(private_copy, self.given)
+        self.parameters_hash = digest = self.runtime.hash(parameters)
+        self._check(check_parameters, action.parameters_schema, parameters)
+        cleared = self._clear(resolution, policy_set, parameters, digest)
+        executors = self.runtime.executors
+        executor = executors.get(self.action_id) or executors.get(action.executor or "")
+        if executor is None:
+            self._refuse(
+                ExecutionError(
+                    f"no executor is registered for {self.action_id!r}; register one with resolver.register"
+                ),
+                "No executor is registered",
+            )
+        if self.idempotency_key is not None:
+            self._check(_check_key, self.idempotency_key)
+            entry, owner = self._check(self.session.idempotency.begin, self.action_id, self.idempotency_key, digest)
+            if not owner:
+                earlier: Entry = entry
+                self.patience = action.timeout_seconds + WAIT_SLACK_SECONDS
+                return earlier
+            self._entry = entry
+        self._returns = action.returns_schema
+        try:
+            self._start(cleared, parameters)
+        except BaseException:
+            self._abandon()
+            raise
+        return Run(executor, parameters, action.timeout_seconds)
+
+    def confirm(self, timeout_seconds: float) -> None:
+        """With `fail_closed`: wait until the start of this execution has reached the configured level, or do not run it."""
+        level = self.runtime.options.durability
+        if level == "recorded":
+            return
+        try:
+            self.runtime.recorder.flush(level, timeout_seconds)
+        except BaseException as error:
+            code = error.code if isinstance(error, CRAError) else "INTERNAL_ERROR"
+            self._not_run(code, "the start of the execution could not be stored")
+            raise
+
+    def _not_run(self, code: str, message: str) -> None:
+        """Close an execution whose executor was never called: everything it took is given back."""
+        self._close("action.failed", self._failure(code, message))
+        self._undo.close()
+        self._abandon()
+
+    def refuse_in_flight(self) -> NoReturn:
+        """Another execution under the same key has not come to an end in time."""
+        self._refuse(
+            Conflict("an execution with this idempotency key is still in flight; ask for its outcome later"),
+            "In flight under the same idempotency key",
+        )
+
+    def _check(self, step: Callable[..., Any], *arguments: Any) -> Any:
+        """Run a step whose error is a refusal."""
+        try:
+            return step(*arguments)
+        except CRAError as error:
+            self._refuse(error, error.message)
+
+    def _resolution(self) -> Resolution:
+        resolution = self.given_resolution
+        if isinstance(resolution, str):
+            found: Resolution = self._check(self.session.resolution, resolution)
+            resolution = found
+        if resolution.session_id != self.session.session_id:
+            self._refuse(ActionDenied("the resolution belongs to another session"), "Resolution of another session")
+        if self.runtime.clock.monotonic_ns() >= resolution.expires_ns:
+            self._refuse(ResolutionExpired("the resolution has expired; resolve again"), "Resolution expired")
+        return resolution
+
+    def _action(self, resolution: Resolution) -> tuple[PolicySet, Action]:
+        """The action as it is now; the resolution must have allowed it, held it, or refused it for a limit alone."""
+        policy_set: PolicySet = self._check(self.session.policy_set, resolution.ask)
+        position = policy_set.position.get(self.action_id)
+        if position is None:
+            self._refuse(ActionNotFound(f"no selected atlas defines the action {self.action_id!r}"), "Unknown action")
+        refusal = resolution.refusal(self.action_id)
+        if refusal is not None:
+            self._deny(refusal.reason, refusal.policy_id)
+        return policy_set, policy_set.actions[position][1]
+
+    def _clear(
+        self, resolution: Resolution, policy_set: PolicySet, parameters: dict[str, Any], digest: str
+    ) -> Clearance:
+        """The policies again, this time with the parameters. Refuses what they deny, and holds what they hold."""
+        self.runtime.expire_approvals()
+        cleared = clear(self.session, resolution.ask, policy_set, self.action_id, parameters, digest)
+        if cleared.verdict.result == "deny":
+            self._refuse_denied(cleared.member, cleared.verdict)
+        if cleared.verdict.result == "requires_approval":
+            self._ask_approval(cleared.verdict.pending[0])
+        return cleared
+
+    def _refuse_denied(self, member: int, verdict: Verdict) -> NoReturn:
+        """A deny; or the default's, before which an exhausted limit decides."""
+        now = self.runtime.clock.monotonic_ns()
+        for policy in verdict.limits:
+            state = limit_state(self.session, policy, member, self.action_id, now)
+            if state.exhausted:
+                self._refuse_limit(policy, state.reset_after_ns)
+        self._deny(verdict.reason or DENIED, verdict.named_policy)
+
+    def _ask_approval(self, policy: Policy) -> NoReturn:
+        """Hold the call: the approval becomes pending, and the call ends in `approval.requested`."""
+        bound_to = None if policy.conditions.parameters is None else self.parameters_hash
+        with self.session.lock, self.runtime.room() as room:
+            approval, _ = self._check(self.session.find_approval, policy, self.action_id, bound_to)
+            if approval.status == "rejected":
+                self._deny("Approval rejected", policy.policy_id)
+            room.record(self._record(("approval.requested", approval_payload(approval))))
+        raise ActionRequiresApproval(
+            f"{self.action_id} needs the approval {approval.approval_id} (policy {policy.policy_id!r}); have it granted,"
+            " then execute again",
+            approval_id=approval.approval_id,
+        )
+
+    def _start(self, cleared: Clearance, parameters: dict[str, Any]) -> None:
+        """Reserve every limit, the one-shot grants and room for the closing record, all or none, and record the start."""
+        runtime = self.runtime
+        with ExitStack() as undo:
+            charged = self._check(lambda: list(charges(self.session, cleared.limits, self.action_id, parameters)))
+            try:
+                spent = runtime.limits.reserve(charged, runtime.clock.monotonic_ns())
+            except LimitReached as reached:
+                policy = next(
+                    p
+                    for m, p in cleared.limits
+                    if limit_key(p, self.session.lineage[m], self.action_id) == reached.charge.key
+                )
+                self._refuse_limit(policy, reached.retry_after_ns)
+            undo.callback(runtime.limits.release, spent)
+            for policy, grant in cleared.grants:
+                used = runtime.approvals.consume(grant.approval_id)
+                if used is None:  # another call with the same parameters was quicker
+                    self._ask_approval(policy)
+                undo.callback(runtime.approvals.give_back, used)
+            room = runtime.recorder.reserve()
+            undo.callback(room.release)
+            with self.session.lock:
+                self.session.touch()
+                start = self._record(("action.approved", self._named()))
+                runtime.recorder.record(start)
+                self._base = start.base
+                self.execution_id = format_uuid(start.base + EXECUTION)
+                self._room = room
+                self._started_ns = runtime.clock.monotonic_ns()
+                self.session.open_calls[self.execution_id] = self
+                self.session.action_count += 1
+                runtime.executions += 1
+            self._undo = undo.pop_all()
+
+    def _abandon(self) -> None:
+        """Free the idempotency key: the executor has not been called."""
+        if self._entry is not None:
+            self.session.idempotency.abandon(self._entry)
+            self._entry = None
+
+    # Refusals
+
+    def _refuse(self, error: CRAError, reason: str, policy_id: str | None = None) -> NoReturn:
+        """Record `action.denied` and raise."""
+        payload = {"action_id": self.action_id, "reason": reason}
+        if policy_id is not None:
+            payload["policy_id"] = policy_id
+        with self.session.lock:
+            if self.session.status == "active":
+                self.runtime.recorder.record(self._record(("action.denied", payload)))
+        raise error
+
+    def _deny(self, reason: str, policy_id: str | None) -> NoReturn:
+        self._refuse(ActionDenied(f"{self.action_id}: {reason}", policy_id=policy_id), reason, policy_id)
+
+    def _refuse_limit(self, policy: Policy, retry_after_ns: int | None) -> NoReturn:
+        kind = RateLimitExceeded if policy.type == "rate_limit" else BudgetExceeded
+        retry_after = None if retry_after_ns is None else retry_after_ns / NS_PER_SECOND
+        advice = "waiting does not help" if retry_after is None else f"try again in {retry_after:g} s"
+        error = kind(
+            f"{self.action_id}: the limit of policy {policy.policy_id!r} is exhausted; {advice}",
+            retry_after=retry_after,
+            policy_id=policy.policy_id,
+        )
+        self._refuse(error, f"{policy.type}_exceeded", policy.policy_id)
+
+    # After the executor
+
+    def succeeded(self, result: object) -> Outcome:
+        """Record how it went; a result that breaks `returns_schema` or is no JSON value is a failure of the executor."""
+        duration_ms = self._elapsed_ms()
+        try:
+            kept = copy_json(result)
+        except InvalidParameters as error:
+            self._fail(
+                ExecutionError(
+                    f"the executor of {self.action_id} returned what is no JSON value ({error.message}); what it did is unknown",
+                    execution_id=self.execution_id,
+                    effect=UNKNOWN,
+                )
+            )
+        problem = None if self._returns is None else self._returns.first_error(kept)
+        if problem is not None:
+            where, sentence = problem
+            self._fail(
+                SchemaValidationError(
+                    f"the result of {self.action_id} breaks its schema: {sentence}", path=where or None
+                )
+            )
+        payload = self._named() | {"duration_ms": duration_ms, "result_hash": self.runtime.hash(kept)}
+        if not self._close("action.executed", payload):
+            raise self._unknown("the session ended while it ran")
+        if self._entry is not None:
+            self._entry.execution_id = self.execution_id
+            self.session.idempotency.succeed(self._entry, kept, len(canonical_json(kept)))
+        return Outcome("success", result, self.execution_id, self.action_id, self.resolution_id, duration_ms)
+
+    def failed(self, error: Exception) -> NoReturn:
+        """The executor raised, did not come back in time, or could not be called."""
+        if isinstance(error, ExecutorUnavailable):
+            unavailable = ExecutionError(f"{self.action_id} was not run: {error}", execution_id=self.execution_id)
+            self._not_run(unavailable.code, "no thread was to be had for the executor")
+            raise unavailable from error
+        if isinstance(error, ExecutorTimeout):
+            failure = self._unknown("it did not come back in time")
+        elif isinstance(error, ExecutorCancelled):
+            failure = self._unknown("it was cancelled")
+        else:
+            failure = ExecutionError(
+                f"the executor of {self.action_id} raised {type(error).__name__}: {error}",
+                execution_id=self.execution_id,
+            )
+        self._fail(failure, error, code=TIMEOUT if isinstance(error, ExecutorTimeout) else None)
+
+    def interrupted(self) -> None:
+        """The caller was interrupted while it waited; the executor may go on."""
+        with self.session.lock:
+            self.close_unknown()
+
+    def close_unknown(self) -> None:
+        """Close an execution whose end nobody will see. The session's lock is held."""
+        error = self._unknown("its caller or its session ended first")
+        if self._close("action.failed", self._failure(OUTCOME_UNKNOWN, "the outcome is unknown", UNKNOWN)):
+            self._settle_failed(error)
+
+    def replay(self, entry: Entry, settled: Settled) -> Outcome:
+        """Answer with the outcome of the execution that has the same idempotency key; nothing is spent."""
+        self.execution_id = entry.execution_id
+        approved = ("action.approved", self._named())
+        with self.session.lock:
+            self.session.touch()
+            if settled.error is not None:
+                failure = self._failure(settled.error.code, "a replayed failure", _effect(settled.error))
+                replayed = ("action.failed", failure | {"duration_ms": 0, "replayed": True})
+                self.runtime.recorder.record(self._record(approved, replayed))
+                raise settled.error
+            payload = {"duration_ms": 0, "result_hash": self.runtime.hash(settled.result), "replayed": True}
+            self.runtime.recorder.record(self._record(approved, ("action.executed", self._named() | payload)))
+        return Outcome(
+            "success", settled.result, self.execution_id, self.action_id, self.resolution_id, 0, replayed=True
+        )
+
+    def _fail(self, error: CRAError, cause: BaseException | None = None, *, code: str | None = None) -> NoReturn:
+        """Record `action.failed` and raise. What the executor said stays out of the trace: it may hold values."""
+        said = f"the executor raised {type(cause).__name__}" if cause is not None else error.message
+        if code == TIMEOUT:
+            said = "the executor did not come back in time"
+        if not self._close("action.failed", self._failure(code or error.code, said, _effect(error))):
+            error = self._unknown("the session ended while it ran")
+        self._settle_failed(error)
+        raise error from cause
+
+    def _settle_failed(self, error: CRAError) -> None:
+        if self._entry is not None:
+            self._entry.execution_id = self.execution_id
+            self.session.idempotency.fail(self._entry, error)
+            self._entry = None
+
+    def _unknown(self, why: str) -> ExecutionError:
+        return ExecutionError(
+            f"the outcome of {self.action_id} is unknown: {why}; find out before trying again",
+            execution_id=self.execution_id,
+            effect=UNKNOWN,
+        )
+
+    def _close(self, event_type: str, payload: dict[str, Any]) -> bool:
+        """Write the closing record, once; False where the execution was closed before."""
+        with self.session.lock:
+            room, self._room = self._room, None
+            if room is None:
+                return False
+            self.session.open_calls.pop(self.execution_id, None)
+            record = self.runtime.events_record(
+                self.session.header, (event_type, payload), span=self._base, closing=True
+            )
+            room.record(record)
+            return True
+
+    # Payloads
+
+    def _named(self) -> dict[str, Any]:
+        named = {"action_id": self.action_id, "resolution_id": self.resolution_id}
+        return named | {"execution_id": self.execution_id} if self.execution_id else named
+
+    def _failure(self, code: str, message: str, effect: str | None = None) -> dict[str, Any]:
+        payload = self._named() | {"error_code": code, "error_message": message, "duration_ms": self._elapsed_ms()}
+        return payload if effect is None else payload | {"effect": effect}
+
+    def _elapsed_ms(self) -> int:
+        return (self.runtime.clock.monotonic_ns() - self._started_ns) // 1_000_000
+
+    def _record(self, *ending: tuple[str, dict[str, Any]]) -> EventsRecord:
+        """`action.requested` and what came of it."""
+        requested = {"action_id": self.action_id, "resolution_id": self.resolution_id}
+        if self.parameters_hash is not None:
+            requested["parameters_hash"] = self.parameters_hash
+        return self.runtime.events_record(self.session.header, ("action.requested", requested), *ending)
+
+
+def _effect(error: CRAError) -> str | None:
+    return error.effect if isinstance(error, ExecutionError) else None
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str) or len(key) > MAX_KEY:
+        raise InvalidParameters(f"an idempotency key is a string of at most {MAX_KEY} characters")

@@ -1,0 +1,195 @@
+"""The sessions of a runtime: opened, found, revoked, and let go of when they end.
+
+Used by `cra.resolver` only. PROTOCOL: The host says who and where.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+from cra.carp.conditions import RISK_TIERS, RiskTier
+from cra.carp.request import MAX_GOAL
+from cra.errors import ActionDenied, InvalidCARPRequest, SessionAlreadyEnded, SessionAlreadyExists, SessionNotFound
+from cra.ids import UUID_PATTERN, format_uuid
+from cra.runtime import Runtime
+from cra.session import Session
+from cra.trace.record import SessionHeader
+
+MAX_AGENT_ID = 255
+REMEMBERED_SESSIONS = 65_536
+
+
+class SessionTable:
+    """The sessions that are active, in `Runtime.sessions`, and the ids of those that ended last. Safe from any thread.
+
+    `is_stored` says whether a storage has events of a session id, from an earlier run perhaps: that id is taken.
+    """
+
+    def __init__(self, runtime: Runtime, is_stored: Callable[[str], bool]) -> None:
+        self._runtime = runtime
+        self._is_stored = is_stored
+        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._revoked: set[str] = set()
+        self._closed = False
+        self._lock = threading.RLock()
+
+    def open(
+        self,
+        agent_id: str,
+        goal: str,
+        *,
+        context: Mapping[str, Any] | None,
+        scopes: Iterable[str] | None,
+        risk_tier: RiskTier,
+        atlas_ids: Iterable[str] | None,
+        parent: Session | str | None,
+        session_id: str | None,
+    ) -> Session:
+        """See `Resolver.create_session`."""
+        _check_text("agent_id", agent_id, MAX_AGENT_ID)
+        _check_text("goal", goal, MAX_GOAL)
+        if risk_tier not in RISK_TIERS:
+            raise InvalidCARPRequest(f"risk_tier is one of {', '.join(RISK_TIERS)}", path="/risk_tier")
+        if isinstance(scopes, str) or isinstance(atlas_ids, str):
+            raise InvalidCARPRequest("scopes and atlas_ids are lists of strings, not one string")
+        if context is not None and not isinstance(context, Mapping):
+            raise InvalidCARPRequest("context is a mapping", path="/context")
+        ancestor = self.get(parent) if isinstance(parent, str) else parent
+        selected = None if atlas_ids is None else frozenset(atlas_ids)
+        facts = _inherit(
+            ancestor, dict(context or {}), None if scopes is None else frozenset(scopes), risk_tier, selected
+        )
+        runtime = self._runtime
+        now_ns = runtime.clock.now_ns()
+        base = runtime.ids.draw(now_ns // 1_000_000)
+        header = SessionHeader(
+            session_id=format_uuid(base) if session_id is None else _check_uuid(session_id),
+            trace_id=format_uuid(base + 1),
+            span_id=format_uuid(base + 2),
+            trace_detail=runtime.options.trace_detail,
+        )
+        runtime.registry.pin(facts["atlas_ids"])
+        try:
+            with ancestor.lock if ancestor else nullcontext(), self._lock:
+                if ancestor is not None:
+                    ancestor.touch()
+                self._check_new(agent_id, header.session_id, given=session_id is not None)
+                session = Session(
+                    runtime, header, agent_id=agent_id, goal=goal, parent=ancestor, on_end=self._let_go, **facts
+                )
+                started = {"agent_id": agent_id, "goal": goal} | _session_facts(session)
+                runtime.recorder.record(runtime.events_record(header, ("session.started", started), base=base + 2))
+                runtime.sessions[header.session_id] = session
+                if ancestor is not None:
+                    ancestor.children[header.session_id] = session
+        except BaseException:
+            runtime.registry.unpin(facts["atlas_ids"])
+            raise
+        return session
+
+    def _check_new(self, agent_id: str, session_id: str, *, given: bool) -> None:
+        if self._closed:
+            raise SessionAlreadyEnded("this resolver is closed; create a new one")
+        if agent_id in self._revoked:
+            raise ActionDenied(f"agent {agent_id!r} is revoked")
+        if session_id in self._runtime.sessions or session_id in self._ended or (given and self._is_stored(session_id)):
+            raise SessionAlreadyExists(f"session {session_id} exists; give another id, or none")
+
+    def _let_go(self, session: Session) -> None:
+        """Let go of what an ended session held; its children end with it."""
+        runtime = self._runtime
+        with self._lock:
+            self._runtime.sessions.pop(session.session_id, None)
+            self._ended[session.session_id] = None
+            if len(self._ended) > REMEMBERED_SESSIONS:
+                self._ended.popitem(last=False)
+            if session.parent is not None:
+                session.parent.children.pop(session.session_id, None)
+            children = list(session.children.values())
+        runtime.approvals.end_session(session.session_id)
+        runtime.limits.forget(session.limit_keys)
+        runtime.registry.unpin(session.atlas_ids)
+        for child in children:
+            _end_quietly(child)
+
+    def get(self, session_id: str) -> Session:
+        """An active session. Raises `SessionNotFound`, `SessionAlreadyEnded`."""
+        found = self._runtime.sessions.get(session_id)
+        if found is not None:
+            return found
+        if session_id in self._ended:
+            raise SessionAlreadyEnded(f"session {session_id} has ended; create a new one")
+        raise SessionNotFound(f"there is no session {session_id}")
+
+    def revoke(self, agent_id: str) -> int:
+        """See `Resolver.revoke`."""
+        with self._lock:
+            self._revoked.add(agent_id)
+            sessions = [session for session in self._runtime.sessions.values() if session.agent_id == agent_id]
+        return sum(_end_quietly(session) for session in sessions)
+
+    def close(self) -> bool:
+        """End all sessions and open no more; False when that has been done before."""
+        with self._lock:
+            if self._closed:
+                return False
+            self._closed = True
+            sessions = list(self._runtime.sessions.values())
+        for session in sessions:
+            _end_quietly(session)
+        return True
+
+
+def _end_quietly(session: Session) -> bool:
+    """End a session as cancelled, unless somebody else has ended it in the meantime."""
+    try:
+        session.end("cancelled")
+    except SessionAlreadyEnded:
+        return False
+    return True
+
+
+def _inherit(
+    parent: Session | None,
+    context: dict[str, Any],
+    scopes: frozenset[str] | None,
+    risk_tier: RiskTier,
+    atlas_ids: frozenset[str] | None,
+) -> dict[str, Any]:
+    """What a session knows of its host, narrowed to what its parent has."""
+    if parent is not None:
+        context = {**context, **parent.context}
+        scopes = parent.scopes if scopes is None else scopes & parent.scopes
+        risk_tier = max(risk_tier, parent.risk_tier, key=RISK_TIERS.index)
+        if parent.atlas_ids is not None:
+            atlas_ids = parent.atlas_ids if atlas_ids is None else atlas_ids & parent.atlas_ids
+    return {"context": context, "scopes": scopes or frozenset(), "risk_tier": risk_tier, "atlas_ids": atlas_ids}
+
+
+def _session_facts(session: Session) -> dict[str, Any]:
+    """What `session.started` says besides agent and goal, where it is not the default; a replay needs it."""
+    facts: dict[str, Any] = {}
+    if session.atlas_ids is not None:
+        facts["atlas_ids"] = sorted(session.atlas_ids)
+    if session.risk_tier != "low":
+        facts["risk_tier"] = session.risk_tier
+    if session.scopes:
+        facts["scopes"] = sorted(session.scopes)
+    if session.parent is not None:
+        facts["parent_session_id"] = session.parent.session_id
+    return facts
+
+
+def _check_text(name: str, value: object, most: int) -> None:
+    if not isinstance(value, str) or not 1 <= len(value) <= most:
+        raise InvalidCARPRequest(f"a string of 1 to {most} characters is needed", path=f"/{name}")
+
+
+def _check_uuid(session_id: str) -> str:
+    if not UUID_PATTERN.fullmatch(session_id.lower()):
+        raise InvalidCARPRequest("a UUID is needed", path="/session_id")
+    return session_id.lower()
