@@ -1,14 +1,15 @@
 """The default store: everything in memory, up to a bound.
 
-When the bound is reached, sessions that have ended are let go, the one that ended first goes first, and counted; sessions that
-are still open are never touched: with only those left the store refuses. Nothing here survives the process.
+When the bound is reached, sessions that have ended are let go, the one that ended first goes first; when only open ones are
+left, the largest loses its oldest events. All of it is counted. Nothing here survives the process.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterator, Sequence
-from itertools import chain, islice
+from itertools import islice
+from math import ceil
 from sys import getsizeof
 
 import msgspec
@@ -33,7 +34,7 @@ class _Trace(msgspec.Struct):
 class MemoryStorage:
     """Events in memory, at most about `max_bytes` of them (an estimate from `sys.getsizeof`, on the high side).
 
-    `evicted_sessions` and `evicted_events` count what was let go.
+    `evicted_sessions` and `evicted_events` count what was let go. A session that has lost its beginning verifies from an anchor.
     """
 
     name = "memory:"
@@ -50,42 +51,40 @@ class MemoryStorage:
         self.evicted_events = 0
 
     def append(self, batch: Sequence[Event]) -> None:
-        """Store a batch. `StorageError` when sessions that are still open fill the store, with nothing stored or let go."""
-        added: dict[str, int] = {}
-        ended: dict[str, None] = {}
+        """Store a batch; what no longer fits is let go."""
         seen: set[int] = set()
-        for event in batch:
-            added[event.session_id] = added.get(event.session_id, 0) + _event_size(event, seen)
-            if event.event_type == _SESSION_ENDED:
-                ended[event.session_id] = None
         with self._lock:
-            victims = self._victims(added, ended)
             for event in batch:
-                self._traces.setdefault(event.session_id, _Trace([])).events.append(event)
-            for session_id, size in added.items():
-                self._traces[session_id].size += size
+                size = _event_size(event, seen)
+                trace = self._traces.setdefault(event.session_id, _Trace([]))
+                trace.events.append(event)
+                trace.size += size
                 self._size += size
-            self._ended |= ended
-            for session_id in victims:
-                self.evicted_sessions += 1
-                self.evicted_events += self._forget(session_id)
+                if event.event_type == _SESSION_ENDED:
+                    self._ended[event.session_id] = None
+            self._shrink()
 
-    def _victims(self, added: dict[str, int], ended: dict[str, None]) -> list[str]:
-        """The ended sessions to let go, first ended first, so that what is added fits."""
-        excess = self._size + sum(added.values()) - self._max_bytes
-        victims = []
-        for session_id in chain(self._ended, (new for new in ended if new not in self._ended)):
-            if excess <= 0:
-                break
-            stored = self._traces.get(session_id)
-            excess -= added.get(session_id, 0) + (stored.size if stored else 0)
-            victims.append(session_id)
-        if excess > 0:
-            raise StorageError(
-                f"storage 'memory:' is full: sessions that have not ended fill its {self._max_bytes} bytes; delete sessions "
-                "that are not needed (delete_session), give MemoryStorage a larger max_bytes, or keep the trace in jsonl:///dir"
-            )
-        return victims
+    def _shrink(self) -> None:
+        for session_id in list(self._ended):
+            if self._size <= self._max_bytes:
+                return
+            self.evicted_sessions += 1
+            self.evicted_events += self._forget(session_id)
+        while self._size > self._max_bytes:
+            largest = max(self._traces.values(), key=lambda trace: trace.size)
+            self._cut(largest, self._size - self._max_bytes)
+
+    def _cut(self, trace: _Trace, excess: int) -> None:
+        """Let go of the oldest events of a session: enough for `excess` bytes, and a tenth of the rest, to do it rarely."""
+        average = trace.size / len(trace.events)
+        enough = min(len(trace.events), ceil(excess / average))
+        count = enough + (len(trace.events) - enough) // 10
+        # A list of its own: an iterator over the old one goes on undisturbed.
+        trace.events = trace.events[count:]
+        freed = trace.size if not trace.events else ceil(average * count)
+        trace.size -= freed
+        self._size -= freed
+        self.evicted_events += count
 
     def events(self, session_id: str, *, after: int = -1, types: Collection[str] | None = None) -> Iterator[Event]:
         """A session's events as of now, in order; none for an unknown session."""
@@ -123,8 +122,10 @@ class MemoryStorage:
     def health(self) -> StorageHealth:
         with self._lock:
             details = [f"{self._size} of {self._max_bytes} bytes in {len(self._traces)} sessions"]
-            if self.evicted_sessions:
-                details.append(f"{self.evicted_sessions} ended sessions with {self.evicted_events} events were let go")
+            if self.evicted_events:
+                details.append(
+                    f"{self.evicted_events} events were let go, {self.evicted_sessions} ended sessions among them"
+                )
         return StorageHealth(self.name, ok=True, details=tuple(details))
 
     def flush(self, durable: bool) -> None:

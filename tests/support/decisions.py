@@ -108,7 +108,9 @@ def denials(made: Plan, exhausted: tuple[int, ...] = ()) -> dict[str, tuple[str,
 
 def runtime(*atlases: Document | Atlas, seed: int = 1, **options: Any) -> cra.Resolver:
     """A resolver that keeps everything in memory, on a clock that stands still, with ids that repeat."""
-    resolver = cra.Resolver("memory:", clock=options.pop("clock", None) or VirtualClock(), ids=SeededIds(seed), **options)
+    resolver = cra.Resolver(
+        "memory:", clock=options.pop("clock", None) or VirtualClock(), ids=SeededIds(seed), **options
+    )
     for each in atlases:
         resolver.load_atlas(each)
     return resolver

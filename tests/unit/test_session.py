@@ -25,7 +25,13 @@ class TestMerging:
 
     @pytest.mark.parametrize(
         ("host", "asked", "result"),
-        [("low", None, True), ("low", "medium", True), ("low", "high", False), ("high", "low", False), ("high", None, False)],
+        [
+            ("low", None, True),
+            ("low", "medium", True),
+            ("low", "high", False),
+            ("high", "low", False),
+            ("high", None, False),
+        ],
     )
     def test_request_can_raise_the_risk_tier_and_not_lower_it(
         self, host: Any, asked: Any, result: bool, make_world: Any, atlas: Any
@@ -141,7 +147,9 @@ class TestChildren:
         assert "medium" == child.risk_tier
         assert frozenset({"com.example.two"}) == child.atlas_ids
         assert "critical" == world.open(parent=parent, risk_tier="critical").risk_tier
-        assert frozenset({"com.example.two"}) == world.open(parent=world.open(), atlas_ids=["com.example.two"]).atlas_ids
+        assert (
+            frozenset({"com.example.two"}) == world.open(parent=world.open(), atlas_ids=["com.example.two"]).atlas_ids
+        )
 
     def test_policies_about_the_parent_s_agent_hold_for_the_child(self, make_world: Any, atlas: Any, run: Any) -> None:
         """Another agent id does not get a child past what the parent is denied, at resolve and at execute."""
@@ -398,9 +406,13 @@ class TestApprovals:
         assert ("granted", "alice", "fine") == (granted.status, granted.decided_by, granted.decision_reason)
         assert "success" == run(session, "a.c", resolution=resolution).status
         payload = world.payloads(session, "approval.granted")[0]
-        assert {"approval_id": wanted, "by": "alice", "reason": "fine", "policy_id": "hold", "action_id": "a.c"}.items() <= (
-            payload.items()
-        )
+        assert {
+            "approval_id": wanted,
+            "by": "alice",
+            "reason": "fine",
+            "policy_id": "hold",
+            "action_id": "a.c",
+        }.items() <= (payload.items())
         assert ["a.c"] == allowed(session.resolve("x"))
 
     @pytest.mark.parametrize("text", ["", "x", "00000000-0000-7000-8000-000000000000"])
