@@ -2,7 +2,7 @@
 . "$(dirname "$0")/common.sh"
 
 rooms="cra/carp/*,cra/trace/*,cra/atlas/*,cra/execution/*"
-export COVERAGE_FILE="$out/coverage"
+export COVERAGE_FILE="$out/coverage-data"
 rm -f "$COVERAGE_FILE" "$COVERAGE_FILE".*
 "$bin/python" -m pytest -q -n auto --ignore=tests/cli --ignore=tests/test_readme.py --ignore=tests/test_package.py \
     --cov --cov-branch --cov-report= tests

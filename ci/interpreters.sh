@@ -4,6 +4,7 @@
 main=$("$bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 ran="$main (test)"
 missing=""
+failed=""
 
 # A version is on the PATH, or known to pyenv; a shim of pyenv that leads nowhere fails when it is run.
 find_python() {
@@ -30,7 +31,11 @@ for version in 3.10 3.11 3.12 3.13; do
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[all,test]"
         touch "$venv/installed"
     fi
-    "$venv/bin/python" -m pytest -q -n auto --ignore=tests/test_readme.py --ignore=tests/test_package.py
-    ran+=", $version"
+    if "$venv/bin/python" -m pytest -q -n auto --ignore=tests/test_readme.py --ignore=tests/test_package.py; then
+        ran+=", $version"
+    else
+        failed+=" $version"
+    fi
 done
-report "Python $ran${missing:+; not on this machine:$missing}"
+report "Python $ran${failed:+; FAILED:$failed}${missing:+; not on this machine:$missing}"
+[ -z "$failed" ]

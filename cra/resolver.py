@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import platform
 import queue
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
@@ -19,11 +21,7 @@ from cra.atlas.registry import AtlasInfo, AtlasRegistry
 from cra.carp.conditions import RiskTier
 from cra.carp.request import Ask, Request
 from cra.carp.resolution import Resolution
-from cra.errors import (
-    InvalidCARPRequest,
-    SessionNotFound,
-    StorageError,
-)
+from cra.errors import InternalError, InvalidCARPRequest, SessionNotFound, StorageError
 from cra.execution.approvals import Approval
 from cra.execution.call import Outcome
 from cra.hotpath import implementation
@@ -33,7 +31,6 @@ from cra.runtime import Level, Options, Redact, Runtime, approval_payload
 from cra.session import Session
 from cra.sessions import SessionTable
 from cra.storage.base import StorageBackend
-from cra.storage.null import NullStorage
 from cra.storage.open import open_storage
 from cra.timing.clock import NS_PER_SECOND, Clock, SystemClock
 from cra.trace.chainer import Chainer
@@ -156,6 +153,8 @@ class Resolver:
         )
         self._runtime.registry.on_evict = self._runtime.forget_policy_sets
         self._own_ids = own_ids
+        self._own_lock = threading.Lock()
+        self._own_ended = False
         self._started_ns = clock.monotonic_ns()
         self._sessions = SessionTable(self._runtime, self._is_stored)
         self._record(
@@ -184,10 +183,14 @@ class Resolver:
         """The id of the runtime's own session (agent `cra.runtime`)."""
         return self._header.session_id
 
-    def _record(self, *events: tuple[str, dict[str, Any]]) -> None:
-        """Record events of the runtime's own session, whose ids come from a stream of its own."""
-        base = self._own_ids.draw(self._runtime.clock.now_ns() // 1_000_000)
-        self._runtime.recorder.record(self._runtime.events_record(self._header, *events, base=base))
+    def _record(self, *events: tuple[str, dict[str, Any]], last: bool = False) -> None:
+        """Record events of the runtime's own session, whose ids come from a stream of its own; the `last` ones end it."""
+        with self._own_lock:
+            if self._own_ended:
+                raise InternalError("this resolver is closed; create a new one")
+            base = self._own_ids.draw(self._runtime.clock.now_ns() // 1_000_000)
+            self._runtime.recorder.record(self._runtime.events_record(self._header, *events, base=base))
+            self._own_ended = last
 
     # Atlases
 
@@ -350,7 +353,7 @@ class Resolver:
         """Grant a pending approval in the name of `by`.
 
         Raises `ApprovalNotFound`, `Conflict` (decided already), `InvalidParameters` (nobody named), `ActionDenied` (an agent
-        cannot approve what it asked for itself). PROTOCOL: Approvals.
+        cannot approve what it asked for itself), `SessionAlreadyEnded`. PROTOCOL: Approvals.
         """
         return self._decide("approval.granted", self._runtime.approvals.grant, approval_id, by, reason)
 
@@ -363,14 +366,14 @@ class Resolver:
     ) -> Approval:
         runtime = self._runtime
         runtime.expire_approvals()
-        runtime.payload(
-            event_type, {"by": by, "reason": reason}
-        )  # what cannot be recorded is refused before it is decided
-        with runtime.room() as room:
+        pending = runtime.approvals.find(approval_id)
+        session = self._sessions.get(pending.session_id)
+        # The session's lock: a resolve that sees the decision comes after it in the trace, and nothing comes after its end.
+        with session.lock, runtime.room() as room:
+            event = (event_type, approval_payload(pending, by=by, reason=reason))
+            record = runtime.events_record(session.header, event)  # what cannot be recorded is not decided
             approval = decide(approval_id, by=by, reason=reason)
-            session = runtime.sessions[approval.session_id]
-            event = (event_type, approval_payload(approval, by=by, reason=reason))
-            room.record(runtime.events_record(session.header, event, closing=True))
+            room.record(record)
         return approval
 
     # Traces
@@ -406,7 +409,7 @@ class Resolver:
         return any(backend.last(session_id, 1) for backend in self._readable())
 
     def _readable(self) -> list[StorageBackend]:
-        return [backend for backend in self._backends if not isinstance(backend, NullStorage)]
+        return [backend for backend in self._backends if backend.readable]
 
     def subscribe(
         self,
@@ -438,17 +441,18 @@ class Resolver:
     def close(self) -> None:
         """End the sessions that are left (reason `cancelled`), store everything, and stop. A second call does nothing.
 
-        Raises `StorageError` when something could not be stored.
+        Raises `StorageError` when something could not be stored, `TraceBackpressure` when sessions could not be ended for that.
         """
-        if not self._sessions.close():
+        if not self._sessions.open_no_more():
             return
-        self._runtime.threads.close()
-        try:
+        with ExitStack() as stack:
+            stack.callback(self._runtime.recorder.close)
+            stack.callback(self._runtime.threads.close)
+            self._sessions.end_all()
             self._record(
-                ("session.ended", {"reason": "completed", "duration_ms": self._uptime_ms(), "action_count": 0})
+                ("session.ended", {"reason": "completed", "duration_ms": self._uptime_ms(), "action_count": 0}),
+                last=True,
             )
-        finally:
-            self._runtime.recorder.close()
 
     def _uptime_ms(self) -> int:
         return (self._runtime.clock.monotonic_ns() - self._started_ns) // 1_000_000

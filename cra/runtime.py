@@ -116,6 +116,8 @@ class Runtime:
         """
         if self.options.redact is not None:
             payload = self.options.redact(event_type, payload)
+            if not isinstance(payload, dict):
+                raise InvalidTraceEvent(f"redact has to return a dict, not {type(payload).__name__}")
         if len(canonical_text(payload, MAX_DEPTH - 1)) > MAX_PAYLOAD:
             raise InvalidTraceEvent(f"the {event_type} payload is larger than {MAX_PAYLOAD} characters; say less")
         return payload
@@ -163,13 +165,22 @@ class Runtime:
             reservation.release()
 
     def expire_approvals(self) -> None:
-        """Record the approvals that nobody decided in time."""
-        for approval in self.approvals.expire_due():
-            session = self.sessions.get(approval.session_id)
-            if session is not None:
-                with session.lock:
-                    if session.status == "active":
-                        session.record(("approval.expired", approval_payload(approval)))
+        """Record the approvals that nobody decided in time. Called without the lock of any session."""
+        expired = self.approvals.expire_due()
+        try:
+            while expired:
+                self._record_expired(expired[0])
+                del expired[0]
+        finally:
+            self.approvals.not_recorded(expired)
+
+    def _record_expired(self, approval: Approval) -> None:
+        session = self.sessions.get(approval.session_id)
+        if session is not None:
+            with session.lock:
+                if session.status == "active":
+                    event = ("approval.expired", approval_payload(approval))
+                    self.recorder.record(self.events_record(session.header, event, closing=True))
 
 
 def approval_payload(approval: Approval, **extra: str) -> dict[str, Any]:

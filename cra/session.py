@@ -36,7 +36,7 @@ from cra.execution.execute import aexecute, execute
 from cra.execution.idempotency import IdempotencyStore
 from cra.execution.limits import LimitKey, limit_states
 from cra.ids import format_uuid, parse_uuid
-from cra.reference.match import Facts
+from cra.reference.match import Facts, scalar_text
 from cra.runtime import Runtime, approval_payload
 from cra.timing.clock import NS_PER_SECOND
 from cra.trace.record import REQUEST, RESOLUTION, ResolveRecord, SessionHeader
@@ -188,7 +188,7 @@ class Session:
     def plan(self, ask: Ask, now_ns: int) -> Plan:
         """The plan for a request of this session, as of the wall-clock time `now_ns`."""
         policy_set = self.policy_set(ask)
-        outcomes = tuple([policy_set.outcomes(member.facts(ask, now_ns)) for member in self.lineage])
+        outcomes = tuple([policy_set.outcomes(facts) for facts in self.facts(ask, now_ns)])
         return policy_set.plan(outcomes, ask.required_capabilities, self.runtime.approvals.granted(self.session_id))
 
     def policy_set(self, ask: Ask) -> PolicySet:
@@ -200,11 +200,24 @@ class Session:
         wanted = frozenset(ask.atlas_ids)
         return self.runtime.policy_set(wanted if self.atlas_ids is None else wanted & self.atlas_ids)
 
-    def facts(self, ask: Ask, now_ns: int) -> Facts:
-        """The effective values of a request: the higher tier, the session's context over the request's, its own scopes."""
-        tier = effective_tier(self.risk_tier, ask.risk_tier)
+    def facts(self, ask: Ask, now_ns: int) -> list[Facts]:
+        """The effective values of a request, for this session and for each ancestor as if it had asked the same.
+
+        The higher tier, this session's context (which has its ancestors') over the request's, and each one's own scopes.
+        """
         context = {**ask.context, **self.context} if ask.context else self.context
-        return Facts(self.agent_id, tier, context, self.scopes, ask.required_capabilities, now_ns)
+        capabilities = ask.required_capabilities
+        return [
+            Facts(
+                each.agent_id,
+                effective_tier(each.risk_tier, ask.risk_tier),
+                context,
+                each.scopes,
+                capabilities,
+                now_ns,
+            )
+            for each in self.lineage
+        ]
 
     def _request_payload(self, plan: Plan, ask: Ask, request_id: str, operation: str) -> dict[str, Any]:
         """The payload of `carp.request.received`; what has its default value is left out."""
@@ -221,7 +234,8 @@ class Session:
             payload["context_budget"] = ask.context_budget
         if plan.policy_set.context_patterns:
             seen = {**(ask.context or {}), **self.context}
-            inputs = {key: seen[key] for key in plan.policy_set.context_patterns if key in seen}
+            read = [key for key in plan.policy_set.context_patterns if scalar_text(seen.get(key, ())) is not None]
+            inputs = {key: seen[key] for key in read}
             if inputs:
                 known = self.runtime.options.record_values
                 payload["condition_inputs"] = inputs if known else {k: self.runtime.hash(v) for k, v in inputs.items()}
@@ -240,7 +254,7 @@ class Session:
         """Refuse a request id that this session has seen. Raises `Conflict`. PROTOCOL: Requests."""
         now = self.runtime.clock.monotonic_ns()
         with self.lock:
-            while self._request_ids and next(iter(self._request_ids.values())) <= now:
+            while self._request_ids and next(iter(self._request_ids.values())) < now:
                 self._request_ids.popitem(last=False)
             if request_id in self._request_ids:
                 raise Conflict(f"request {request_id} was made before; give every request an id of its own")
@@ -330,15 +344,22 @@ class Session:
     # Life
 
     def touch(self) -> None:
-        """Check that the session is active, and note that it is used. Raises `SessionAlreadyEnded`, `SessionExpired`."""
+        """Check that the session and its ancestors are active, and note that they are used. The session's lock is held.
+
+        Raises `SessionAlreadyEnded`, `SessionExpired`. PROTOCOL: Timing defaults.
+        """
         if self.status == "ended":
             raise SessionAlreadyEnded(f"session {self.session_id} has ended; create a new one")
         now, options = self.runtime.clock.monotonic_ns(), self.runtime.options
-        idle, life = now - self._active_ns, now - self._started_ns
-        if idle > options.idle_seconds * NS_PER_SECOND or life > options.life_seconds * NS_PER_SECOND:
-            self.end("timeout")
-            raise SessionExpired(f"session {self.session_id} has expired; create a new one")
-        self._active_ns = now
+        for each in self.lineage:
+            if each.status == "ended":
+                self.end("cancelled")
+                raise SessionAlreadyEnded(f"session {each.session_id}, the parent, has ended; create a new one")
+            idle, life = now - each._active_ns, now - each._started_ns
+            if idle > options.idle_seconds * NS_PER_SECOND or life > options.life_seconds * NS_PER_SECOND:
+                self.end("timeout")
+                raise SessionExpired(f"session {each.session_id} has expired; create a new one")
+            each._active_ns = now
 
     def record(self, *events: tuple[str, dict[str, Any]]) -> None:
         """Record events of this session."""
@@ -360,6 +381,7 @@ class Session:
                 }
                 ended = ("session.ended", payload)
                 room.record(self.runtime.events_record(self.header, ended, closing=True))
+            self.runtime.approvals.end_session(self.session_id)
             self._resolutions.clear()
             self._request_ids.clear()
         self._on_end(self)
@@ -371,9 +393,9 @@ def effective_tier(host: RiskTier, asked: RiskTier | None) -> RiskTier:
 
 
 def _approvable(policy_set: PolicySet) -> Iterator[tuple[Policy, str]]:
-    """What can be approved before it is executed: each approval policy without parameter conditions, and each action."""
+    """What can be approved before it is executed: each enforced approval policy without parameter conditions, and each action."""
     for policy, positions in zip(policy_set.policies, policy_set.positions):
-        if policy.type == "require_approval" and policy.conditions.parameters is None:
+        if policy.type == "require_approval" and policy.conditions.parameters is None and not policy.shadow:
             for position in sorted(positions):
                 yield policy, policy_set.actions[position][1].action_id
 

@@ -74,18 +74,19 @@ class SessionTable:
         )
         runtime.registry.pin(facts["atlas_ids"])
         try:
-            with ancestor.lock if ancestor else nullcontext(), self._lock:
+            with ancestor.lock if ancestor else nullcontext():
                 if ancestor is not None:
-                    ancestor.touch()
-                self._check_new(agent_id, header.session_id, given=session_id is not None)
-                session = Session(
-                    runtime, header, agent_id=agent_id, goal=goal, parent=ancestor, on_end=self._let_go, **facts
-                )
-                started = {"agent_id": agent_id, "goal": goal} | _session_facts(session)
-                runtime.recorder.record(runtime.events_record(header, ("session.started", started), base=base + 2))
-                runtime.sessions[header.session_id] = session
-                if ancestor is not None:
-                    ancestor.children[header.session_id] = session
+                    ancestor.touch()  # may end it, and so takes the table's lock after those of sessions, as all do
+                with self._lock:
+                    self._check_new(agent_id, header.session_id, given=session_id is not None)
+                    session = Session(
+                        runtime, header, agent_id=agent_id, goal=goal, parent=ancestor, on_end=self._let_go, **facts
+                    )
+                    started = {"agent_id": agent_id, "goal": goal} | _session_facts(session)
+                    runtime.recorder.record(runtime.events_record(header, ("session.started", started), base=base + 2))
+                    runtime.sessions[header.session_id] = session
+                    if ancestor is not None:
+                        ancestor.children[header.session_id] = session
         except BaseException:
             runtime.registry.unpin(facts["atlas_ids"])
             raise
@@ -110,8 +111,7 @@ class SessionTable:
             if session.parent is not None:
                 session.parent.children.pop(session.session_id, None)
             children = list(session.children.values())
-        runtime.approvals.end_session(session.session_id)
-        runtime.limits.forget(session.limit_keys)
+        runtime.limits.forget(list(session.limit_keys))
         runtime.registry.unpin(session.atlas_ids)
         for child in children:
             _end_quietly(child)
@@ -132,16 +132,16 @@ class SessionTable:
             sessions = [session for session in self._runtime.sessions.values() if session.agent_id == agent_id]
         return sum(_end_quietly(session) for session in sessions)
 
-    def close(self) -> bool:
-        """End all sessions and open no more; False when that has been done before."""
+    def open_no_more(self) -> bool:
+        """Refuse new sessions from now on; False when that was so before."""
         with self._lock:
-            if self._closed:
-                return False
-            self._closed = True
-            sessions = list(self._runtime.sessions.values())
-        for session in sessions:
+            was_open, self._closed = not self._closed, True
+        return was_open
+
+    def end_all(self) -> None:
+        """End all sessions. Raises `TraceBackpressure` at the first that cannot be closed."""
+        for session in list(self._runtime.sessions.values()):
             _end_quietly(session)
-        return True
 
 
 def _end_quietly(session: Session) -> bool:

@@ -5,12 +5,13 @@ The same parts decide here as in a resolve and in an execute; this module only w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from cra.carp.policy import Policy
+from cra.carp.plan import UNDEFINED_CAPABILITY
+from cra.carp.policy import DEFAULT_POLICY_ID, Policy
 from cra.carp.request import Ask
 from cra.errors import ActionNotFound
 from cra.execution.limits import limit_state
@@ -21,6 +22,9 @@ from cra.reference.resolve import DENIED, decide, strictest
 if TYPE_CHECKING:
     from cra.carp.policy_set import PolicySet
     from cra.session import Session
+
+
+NOT_NAMED = "Not named by a required capability"
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -53,8 +57,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
     def to_dict(self) -> dict[str, Any]:
         """The explanation in plain JSON types."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
-        return plain
+        return {**msgspec.to_builtins(self), "steps": msgspec.to_builtins(list(self.steps))}
 
 
 def explain(session: Session, ask: Ask, action_id: str, parameters: Mapping[str, Any] | None) -> Explanation:
@@ -79,12 +82,11 @@ def explain(session: Session, ask: Ask, action_id: str, parameters: Mapping[str,
     steps: list[Step] = []
     verdicts = []
     exhausted: list[list[Policy]] = []
-    for number, member in enumerate(session.lineage):
-        facts = member.facts(ask, runtime.clock.now_ns())
+    for number, facts in enumerate(session.facts(ask, runtime.clock.now_ns())):
         matching, spent = [], []
         for policy in _about(policy_set, position):
             matched, failed = _match(policy, facts, known)
-            step = Step(policy.policy_id, policy.atlas_id, policy.type, member.agent_id, matched, failed, policy.shadow)
+            step = Step(policy.policy_id, policy.atlas_id, policy.type, facts.agent_id, matched, failed, policy.shadow)
             if matched and policy.limit is not None:
                 now = runtime.clock.monotonic_ns()
                 step = msgspec.structs.replace(
@@ -100,6 +102,9 @@ def explain(session: Session, ask: Ask, action_id: str, parameters: Mapping[str,
                     spent.append(policy)
         verdicts.append(decide(matching, granted, policy_set.default))
         exhausted.append(spent)
+    left_out = _left_out(policy_set, position, ask.required_capabilities)
+    if left_out is not None:
+        return Explanation(action_id, "deny", DEFAULT_POLICY_ID, left_out, tuple(steps))
     number = strictest(verdicts)
     verdict = verdicts[number]
     members = range(len(verdicts)) if verdict.result == "allow" else [number]
@@ -112,6 +117,14 @@ def explain(session: Session, ask: Ask, action_id: str, parameters: Mapping[str,
 
 def _about(policy_set: PolicySet, position: int) -> Iterator[Policy]:
     return (policy for policy, about in zip(policy_set.policies, policy_set.positions) if position in about)
+
+
+def _left_out(policy_set: PolicySet, position: int, required: Sequence[str]) -> str | None:
+    """Why a resolve that requires these capabilities has no place for the action; None where it has."""
+    named = [policy_set.capability(capability) for capability in required]
+    if None in named:
+        return UNDEFINED_CAPABILITY.format(required[named.index(None)])
+    return NOT_NAMED if named and not any(position in found for found in named if found) else None
 
 
 def _match(policy: Policy, facts: Facts, parameters: dict[str, Any] | None) -> tuple[bool | None, str | None]:

@@ -187,20 +187,21 @@ class Plan:
             yield PlanLimit(policy, 0, group, guards=(), announced=False)
 
     def _announcements(self, matching: list[Matching]) -> Iterator[Announcement]:
-        policies = self.policy_set.policies
         concerned: dict[int, list[int]] = {}
         for index, verdict in enumerate(self.verdicts):
-            if verdict.result == "deny":
-                continue
-            found = {rank for member in matching for rank in member[index]}
-            covered = any(policies[r].type == "allow" and policies[r].conditions.parameters is None for r in found)
-            for rank in found:
-                if policies[rank].conditions.parameters is not None and not (
-                    covered and policies[rank].type == "allow"
-                ):
+            if verdict.result != "deny":
+                for rank in {rank for member in matching for rank in self._open_conditions(member[index])}:
                     concerned.setdefault(rank, []).append(index)
         for rank in sorted(concerned):
-            yield Announcement(policies[rank], tuple(concerned[rank]))
+            yield Announcement(self.policy_set.policies[rank], tuple(concerned[rank]))
+
+    def _open_conditions(self, matching: tuple[int, ...]) -> Iterator[int]:
+        """What depends on parameters, of the policies that match for one member; no allow where another covers the action."""
+        policies = self.policy_set.policies
+        covered = any(policies[r].type == "allow" and policies[r].conditions.parameters is None for r in matching)
+        for rank in matching:
+            if policies[rank].conditions.parameters is not None and not (covered and policies[rank].type == "allow"):
+                yield rank
 
     def ruling(self, exhausted: tuple[int, ...]) -> Ruling:
         """The ruling while these limits (indexes into `limits`, ascending) are exhausted."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from cra.carp.conditions import RiskTier
+from cra.carp.conditions import DAY_SECONDS, RiskTier
 from cra.errors import InvalidCARPRequest
 from cra.ids import UUID_PATTERN
 
@@ -67,6 +67,8 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         if isinstance(document, Request):
             document = msgspec.to_builtins(document)
+        elif isinstance(document, Mapping):
+            _refuse_null(document)
         try:
             request = msgspec.convert(document, cls)
         except msgspec.ValidationError as error:
@@ -125,11 +127,20 @@ def parse_timestamp(text: str, path: str) -> int:
         offset_hours, offset_minutes = int(match[9] or 0), int(match[10] or 0)
         if offset_hours > 23 or offset_minutes > 59:
             raise ValueError
+        offset = timedelta(hours=offset_hours, minutes=offset_minutes) * (-1 if match[8] == "-" else 1)
+        seconds = (moment - _EPOCH - offset) // timedelta(seconds=1) + leap
+        if leap and seconds % DAY_SECONDS:  # it is the last of a day in UTC
+            raise ValueError
     except ValueError:
         raise InvalidCARPRequest("expected an RFC 3339 date-time with a time zone", path=path) from None
-    offset = timedelta(hours=offset_hours, minutes=offset_minutes) * (-1 if match[8] == "-" else 1)
-    seconds = (moment - _EPOCH - offset) // timedelta(seconds=1) + leap
     return seconds * 1_000_000_000 + int((match[7] or "0").ljust(9, "0"))
+
+
+def _refuse_null(document: Mapping[str, Any]) -> None:
+    """A `Request` has None for what was not given; the schema has no null there."""
+    for name in ("execution", "atlas_ids"):
+        if name in document and document[name] is None:
+            raise InvalidCARPRequest("null is no value here; leave it out", path=f"/{name}")
 
 
 def _uuid(text: str, path: str) -> str:
@@ -145,7 +156,7 @@ def _optional_uuid(text: str | None, path: str) -> str | None:
 
 def invalid_request(error: msgspec.ValidationError) -> InvalidCARPRequest:
     """msgspec says `Expected … - at `$.task.goal``; a pointer says it the way the rest of this package does."""
-    message, _, place = str(error).partition(" - at `$")
+    message, _, place = str(error).replace(" - at `key` in `$", " - at `$").partition(" - at `$")
     parts = re.findall(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]", place.rstrip("`"))
     path = "".join("/" + (name or index) for name, index in parts)
     return InvalidCARPRequest(message, path=path or None)

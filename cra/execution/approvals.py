@@ -219,6 +219,17 @@ class ApprovalBook:
             expired, self._expired = self._expired, []
             return expired
 
+    def not_recorded(self, expired: list[Approval]) -> None:
+        """Take back what `expire_due` handed out, for its next call: it could not be recorded."""
+        with self._lock:
+            self._expired = [approval for approval in expired if approval.session_id in self._sessions] + self._expired
+
+    def find(self, approval_id: str) -> Approval:
+        """An approval that waits or was decided. Raises `ApprovalNotFound`."""
+        with self._lock:
+            self._expire()
+            return self._find(approval_id)
+
     def end_session(self, session_id: str) -> None:
         """Drop all approvals of a session; none of them is handed out as expired any more."""
         with self._lock:
@@ -232,12 +243,7 @@ class ApprovalBook:
     def _decide(self, approval_id: str, status: Literal["granted", "rejected"], by: str, reason: str) -> Approval:
         with self._lock:
             self._expire()
-            approval = self._approvals.get(approval_id)
-            if approval is None:
-                raise ApprovalNotFound(
-                    f"there is no approval {approval_id}: it was never requested, has expired or been used, or its session"
-                    " has ended; pending_approvals() lists those that wait"
-                )
+            approval = self._find(approval_id)
             if approval.status != "pending":
                 raise Conflict(f"approval {approval_id} is already {approval.status}, by {approval.decided_by}")
             if not by.strip():
@@ -262,6 +268,15 @@ class ApprovalBook:
             if status == "granted" and approval.parameters_hash is None:
                 session.granted |= {approval.covers}
             return decided
+
+    def _find(self, approval_id: str) -> Approval:
+        approval = self._approvals.get(approval_id)
+        if approval is None:
+            raise ApprovalNotFound(
+                f"there is no approval {approval_id}: it was never requested, has expired or been used, or its session has"
+                " ended; pending_approvals() lists those that wait"
+            )
+        return approval
 
     def _expire(self) -> None:
         now = self._clock.monotonic_ns()

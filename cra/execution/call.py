@@ -226,6 +226,7 @@ class Call:
         """Hold the call: the approval becomes pending, and the call ends in `approval.requested`."""
         bound_to = None if policy.conditions.parameters is None else self.parameters_hash
         with self.session.lock, self.runtime.room() as room:
+            self.session.touch()
             approval, _ = self._check(self.session.find_approval, policy, self.action_id, bound_to)
             if approval.status == "rejected":
                 self._deny("Approval rejected", policy.policy_id)
@@ -352,7 +353,7 @@ class Call:
         self._fail(failure, error, code=TIMEOUT if isinstance(error, ExecutorTimeout) else None)
 
     def interrupted(self) -> None:
-        """The caller was interrupted while it waited; the executor may go on."""
+        """The caller was interrupted, and the executor may go on; nothing, where the execution has been closed."""
         with self.session.lock:
             self.close_unknown()
 

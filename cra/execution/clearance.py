@@ -62,7 +62,7 @@ def clear(
         return [p for p in found if p.conditions.parameters is None or p.conditions.parameters.accepts(parameters)]
 
     now = session.runtime.clock.now_ns()
-    outcomes = [policy_set.outcomes(member.facts(ask, now)) for member in session.lineage]
+    outcomes = [policy_set.outcomes(facts) for facts in session.facts(ask, now)]
     verdicts = [decide(matching(each, shadow=False), granted, policy_set.default) for each in outcomes]
     member = strictest(verdicts)
     enforced = [(number, limit) for number, verdict in enumerate(verdicts) for limit in verdict.limits]

@@ -61,7 +61,8 @@ def charges(
     seen: set[LimitKey] = set()
     for member, policy in limits:
         assert policy.limit is not None
-        key = limit_key(policy, session.lineage[member], action_id)
+        owner = session.lineage[member]
+        key = limit_key(policy, owner, action_id)
         if key in seen:
             continue
         seen.add(key)
@@ -71,6 +72,6 @@ def charges(
             if policy.shadow:
                 continue
             raise
-        if session.session_id in key:
-            session.limit_keys.add(key)
+        if owner.session_id in key:
+            owner.limit_keys.add(key)
         yield Charge(key, policy.limit, cost, enforced=not policy.shadow)

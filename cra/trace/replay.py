@@ -8,7 +8,9 @@ than a hash.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import combinations
 from typing import Any
 
@@ -19,16 +21,19 @@ from cra.atlas.manifest import Atlas
 from cra.carp.plan import Plan
 from cra.carp.policy_set import PolicySet, policy_set_digest
 from cra.carp.request import Ask, parse_timestamp
-from cra.errors import ReplayError
+from cra.errors import InvalidCARPRequest, ReplayError
 from cra.hotpath import hash_value
-from cra.reference.match import Facts
+from cra.reference.match import Facts, scalar_text
 from cra.session import effective_tier
+from cra.strictjson import JSONProblem, parse
 from cra.trace.event import Event
 from cra.trace.expand import Draft, expand
 from cra.trace.record import ResolveRecord, SessionHeader
 
 MAX_SUBSETS = 4_096
 NO_MATCH = "\0"
+_OF_A_RESOLVE = ("policy.evaluated", "context.injected", "context.redacted", "carp.resolution.completed")
+_HASH = re.compile("[0-9a-f]{64}")
 
 
 class Mismatch(msgspec.Struct, frozen=True):
@@ -57,7 +62,8 @@ class Replay(msgspec.Struct, frozen=True):
 
     def to_dict(self) -> dict[str, Any]:
         """The result in plain JSON types."""
-        return {"valid": self.valid, **msgspec.to_builtins(self)}
+        mismatches = msgspec.to_builtins(list(self.mismatches))
+        return {"valid": self.valid, **msgspec.to_builtins(self), "mismatches": mismatches}
 
 
 class Unknown(Exception):
@@ -80,8 +86,9 @@ def replay(
 ) -> Replay:
     """Compute every resolution again and compare its events.
 
-    `events`: of one session or several, each in order. `atlases`: those that were loaded; a resolution finds its own by
-    `policy_set`. `context`: context values that the trace holds as hashes only; each is used where its hash agrees.
+    `events`: of one session or several, each in order; of a child session, with those of its parents. `atlases`: those that were
+    loaded; a resolution finds its own by `policy_set`. `context`: context values that the trace holds as hashes only; each is
+    used where its hash agrees. `hash_key`: that of the runtime, if it had one.
 
     Raises `ReplayError` for events that are no trace. Check the chain first (`verify_chain`): replay takes the trace at its word.
     """
@@ -89,9 +96,13 @@ def replay(
     known = {hash_value(value, hash_key): value for value in (context or {}).values()}
     player = _Player(library, known, hash_key)
     try:
-        for group in _operations([_event(event) for event in events]):
+        trace = [_event(event) for event in events]
+        for event in trace:
+            if event.event_type == "session.started":
+                player.open(event)
+        for group in _operations(trace):
             player.play(group)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, InvalidCARPRequest) as error:
         raise ReplayError(
             f"the trace has an event that does not fit ({type(error).__name__}: {error}); verify it first"
         ) from None
@@ -107,19 +118,27 @@ def _operations(events: Sequence[Event]) -> Iterator[list[Event]]:
     open_resolves: dict[str, list[Event]] = {}
     for event in events:
         group = open_resolves.get(event.session_id)
-        if event.event_type == "carp.request.received":
-            if event.payload["operation"] == "resolve":
-                open_resolves[event.session_id] = [event]
-        elif group is None:
-            yield [event]
-        else:
+        if group is not None:
+            if event.event_type not in _OF_A_RESOLVE:
+                raise _unfinished(group)
             group.append(event)
             if event.event_type == "carp.resolution.completed":
                 yield open_resolves.pop(event.session_id)
+        elif event.event_type in _OF_A_RESOLVE:
+            raise ReplayError(f"the {event.event_type} at sequence {event.sequence} belongs to no resolve")
+        elif event.event_type == "carp.request.received" and event.payload["operation"] == "resolve":
+            open_resolves[event.session_id] = [event]
+        else:
+            yield [event]
     for group in open_resolves.values():
-        raise ReplayError(
-            f"the resolve at sequence {group[0].sequence} has no carp.resolution.completed; the trace is cut"
-        )
+        raise _unfinished(group)
+
+
+def _unfinished(group: list[Event]) -> ReplayError:
+    return ReplayError(
+        f"the resolve at sequence {group[0].sequence} of session {group[0].session_id} has no carp.resolution.completed; the"
+        " trace is cut"
+    )
 
 
 class _Library:
@@ -154,14 +173,16 @@ class _Player:
         self.not_recomputed = 0
         self.mismatches: list[Mismatch] = []
 
+    def open(self, started: Event) -> None:
+        self._sessions[started.session_id] = _Session(started.payload, set())
+
     def play(self, group: list[Event]) -> None:
         first = group[0]
-        if first.event_type == "session.started":
-            self._sessions[first.session_id] = _Session(first.payload, set())
-        elif first.event_type == "approval.granted" and "parameters_hash" not in first.payload:
+        if first.event_type == "approval.granted" and "parameters_hash" not in first.payload:
             covers = first.payload["atlas_id"], first.payload["policy_id"], first.payload["action_id"]
-            self._lineage(first.session_id)[0].grants.add(covers)
-        elif first.event_type == "carp.request.received":
+            if first.session_id in self._sessions:
+                self._sessions[first.session_id].grants.add(covers)
+        elif len(group) > 1:
             self.resolutions += 1
             self._compare(group)
 
@@ -186,7 +207,7 @@ class _Player:
                 session=header,
                 base=0,
                 time_ns=0,
-                request_id=completed["request_id"],
+                request_id=request["request_id"],
                 request=request,
                 plan=plan,
                 injected=injected,
@@ -225,6 +246,8 @@ class _Player:
         while upwards is not None:
             if upwards not in self._sessions:
                 raise Unknown
+            if len(lineage) == len(self._sessions):
+                raise ValueError("a session is its own ancestor")
             lineage.append(self._sessions[upwards])
             upwards = lineage[-1].started.get("parent_session_id")
         return lineage
@@ -235,14 +258,14 @@ class _Player:
         A hash can be undone where the value was given, or where it is that of a pattern without wildcards; and where all
         patterns are such, not being one of them is all there is to know.
         """
-        if not (isinstance(recorded, str) and len(recorded) == 64):
+        patterns = policy_set.context_patterns.get(key, [])
+        if not (isinstance(recorded, str) and _HASH.fullmatch(recorded)) or recorded in patterns:
             return recorded
         if recorded in self._known:
             return self._known[recorded]
-        patterns = policy_set.context_patterns.get(key, [])
-        for pattern in patterns:
-            if hash_value(pattern, self._hash_key) == recorded:
-                return pattern
+        for value in (value for pattern in patterns for value in _values(pattern)):
+            if hash_value(value, self._hash_key) == recorded:
+                return value
         if any("*" in pattern or "?" in pattern for pattern in patterns):
             raise Unknown
         return NO_MATCH
@@ -257,6 +280,15 @@ class _Player:
         self.mismatches.append(Mismatch(group[0].session_id, group[0].sequence, message, expected, actual))
 
 
+def _values(pattern: str) -> Iterator[Any]:
+    """What matches a pattern without wildcards: the string itself, and the scalar of which it is the canonical JSON."""
+    yield pattern
+    with suppress(JSONProblem):
+        value = parse(pattern)
+        if scalar_text(value) == pattern:
+            yield value
+
+
 def _facts(started: Mapping[str, Any], ask: Ask, now_ns: int) -> Facts:
     return Facts(
         started["agent_id"],
@@ -269,20 +301,22 @@ def _facts(started: Mapping[str, Any], ask: Ask, now_ns: int) -> Facts:
 
 
 def _exhausted(plan: Plan, group: list[Event]) -> tuple[int, ...]:
-    """The limits that were exhausted, as the trace tells it."""
+    """The limits that were exhausted, as the trace tells it: one that it names, and whose other actions were limited, too."""
     told = {
-        (event.payload["policy_id"], event.payload["action_id"], event.payload["result"].startswith("shadow:"))
+        (event.payload["result"], event.payload["policy_id"], event.payload["action_id"])
         for event in group
         if event.event_type == "policy.evaluated" and event.payload["result"].endswith("rate_limited")
     }
-    return tuple(
-        number
-        for number, limit in enumerate(plan.limits)
-        if any(
-            (limit.policy.policy_id, plan.actions[index][1].action_id, limit.policy.shadow) in told
-            for index in limit.actions
-        )
-    )
+    limited = {(result, action_id) for result, _, action_id in told}
+    exhausted = []
+    for number, limit in enumerate(plan.limits):
+        result = "shadow:rate_limited" if limit.policy.shadow else "rate_limited"
+        affected = limit.actions if limit.policy.shadow else limit.guards
+        action_ids = [plan.actions[index][1].action_id for index in affected]
+        named = any((result, limit.policy.policy_id, action_id) in told for action_id in action_ids)
+        if named and all((result, action_id) in limited for action_id in action_ids):
+            exhausted.append(number)
+    return tuple(exhausted)
 
 
 def _comparable(payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -290,12 +324,6 @@ def _comparable(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _first_difference(expected: list[Draft], actual: list[Draft]) -> tuple[dict[str, Any], dict[str, Any]]:
-    index = next((i for i, (a, b) in enumerate(zip(expected, actual)) if a != b), min(len(expected), len(actual)))
-    return _shown(expected, index), _shown(actual, index)
-
-
-def _shown(drafts: list[Draft], index: int) -> dict[str, Any]:
-    if index >= len(drafts):
-        return {}
-    event_type, payload = drafts[index]
-    return {"event_type": event_type, "payload": payload}
+    """Where they first differ; there is a place, since only the last event of a resolve is its completion."""
+    a, b = next(pair for pair in zip(expected, actual) if pair[0] != pair[1])
+    return {"event_type": a[0], "payload": a[1]}, {"event_type": b[0], "payload": b[1]}

@@ -236,7 +236,7 @@ class Scenario:
         return lambda: self.attempt({"id": 2}, idempotency_key="k")
 
     def key_in_flight(self) -> Attempt:
-        self.monkeypatch.setattr("cra.execution.execute.WAIT_SLACK_SECONDS", -30)
+        self.monkeypatch.setattr("cra.execution.call.WAIT_SLACK_SECONDS", -30)
         started, go = threading.Event(), threading.Event()
 
         def wait() -> None:
