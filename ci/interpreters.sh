@@ -1,5 +1,6 @@
-# The unit tests on every supported Python that this machine has, besides the one in .venv.
+# The tests on every supported Python that this machine has, besides the one in .venv; few examples a property.
 . "$(dirname "$0")/common.sh"
+export CRA_TEST_PROFILE=glance
 
 main=$("$bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 ran="$main (test)"

@@ -1,1 +1,1 @@
-"""The conformance suite: language-neutral cases of the three protocols, and a runner for any implementation. docs/conformance.md."""
+"""The conformance suite: language-neutral cases of the three protocols, and a runner for any implementation."""

@@ -58,7 +58,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--level", choices=LEVELS, default="CRA-Full", help="the level to certify")
         command.add_argument("--group", action="append", default=[], help="only this group; may be repeated")
         if name == "run":
-            command.add_argument("--impl", metavar="CMD", help="the adapter's command line; default: this project's own")
+            command.add_argument(
+                "--impl", metavar="CMD", help="the adapter's command line; default: this project's own"
+            )
             command.add_argument("--timeout", type=_seconds, default=10.0, help="seconds for each case")
             command.add_argument("--json", action="store_true", help="one JSON document on stdout and nothing else")
     return parser

@@ -69,7 +69,9 @@ def serve(source: TextIO, target: TextIO) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m conformance.adapter", description=__doc__)
-    parser.add_argument("--mutant", help="break the implementation on purpose first; conformance/mutants.py has the names")
+    parser.add_argument(
+        "--mutant", help="break the implementation on purpose first; conformance/mutants.py has the names"
+    )
     options = parser.parse_args()
     if options.mutant:
         from conformance.mutants import apply

@@ -27,7 +27,7 @@ class NoAdapter(Exception):
 
 @dataclass(frozen=True)
 class Result:
-    """How one case went: `passed`, `failed` (another answer), or `error` (no proper answer). `error` says which, `details` how."""
+    """How one case went: `passed`, `failed` (another answer), or `error` (no proper answer); `error` and `details` say how."""
 
     id: str
     group: str
@@ -49,7 +49,9 @@ class Report:
     @property
     def totals(self) -> dict[str, int]:
         """How many cases there were, and how many of each status."""
-        counts = {status: sum(each.status == status for each in self.results) for status in ("passed", "failed", "error")}
+        counts = {
+            status: sum(each.status == status for each in self.results) for status in ("passed", "failed", "error")
+        }
         return {"cases": len(self.results), **counts}
 
     @property

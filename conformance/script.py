@@ -23,11 +23,12 @@ Step = Mapping[str, Any]
 def run_script(question: Mapping[str, Any]) -> dict[str, Any]:
     """The results by name; an error in a step without one ends the script."""
     player = _Player(question)
+    number = 0
     try:
         for number, step in enumerate(question["steps"]):
-            failed = player.play(step)
-            if failed is not None:
-                return {"error": failed, "step": number}
+            player.play(step)
+    except cra.CRAError as error:
+        return {"error": described(error), "step": number}
     finally:
         player.close()
     return player.results
@@ -40,7 +41,9 @@ class _Player:
             options["hash_key"] = bytes.fromhex(options["hash_key"])
         if "redact" in options:
             secret = options["redact"]
-            options["redact"] = lambda event_type, payload: {k: "redacted" if k == secret else v for k, v in payload.items()}
+            options["redact"] = lambda event_type, payload: {
+                k: "redacted" if k == secret else v for k, v in payload.items()
+            }
         self._clock = VirtualClock(_moment(question.get("now", "2026-01-01T12:00:00Z")))
         self._resolver = cra.Resolver(clock=self._clock, ids=SeededIds(1), **options)
         self._manifests = [atlas["manifest"] for atlas in question.get("atlases", ())]
@@ -54,8 +57,8 @@ class _Player:
     def close(self) -> None:
         self._resolver.close()
 
-    def play(self, step: Step) -> dict[str, Any] | None:
-        """Play one step; the error of one that has no name."""
+    def play(self, step: Step) -> None:
+        """Play one step, and keep what it came to where it has a name; without one its error is raised."""
         name = step.get("as")
         arguments = {key: self._value(value) for key, value in step.items() if key not in ("do", "as")}
         action: Callable[..., Any] = getattr(self, f"_do_{step['do']}")
@@ -63,11 +66,10 @@ class _Player:
             result = action(name, **arguments)
         except cra.CRAError as error:
             if name is None:
-                return described(error)
+                raise
             result = {"error": described(error)}
         if name is not None:
             self.results[name] = result
-        return None
 
     def _value(self, value: Any) -> Any:
         """`{"$from": "name/member/0"}` stands for a part of an earlier result."""
@@ -79,6 +81,11 @@ class _Player:
                 return found
             return {key: self._value(member) for key, member in value.items()}
         return [self._value(item) for item in value] if isinstance(value, list) else value
+
+    def _do_repeat(self, name: str | None, times: int, steps: list[Step]) -> None:
+        for _ in range(times):
+            for each in steps:
+                self.play(each)
 
     # Atlases and executors
 
@@ -127,9 +134,6 @@ class _Player:
     def _do_end(self, name: str | None, session: str = "s", reason: str = "completed") -> None:
         self._sessions[session].end(reason)  # type: ignore[arg-type]
 
-    def _do_revoke(self, name: str | None, agent_id: str) -> None:
-        self._resolver.revoke(agent_id)
-
     def _do_resolve(self, name: str | None, session: str = "s", goal: str = "work", **ask: Any) -> dict[str, Any]:
         return self._keep(name, self._sessions[session].resolve(goal, **ask))
 
@@ -157,9 +161,6 @@ class _Player:
         return _outcome(
             self._sessions[session].execute(action_id, parameters, resolution=known, idempotency_key=idempotency_key)
         )
-
-    def _do_explain(self, name: str | None, action_id: str, session: str = "s", **options: Any) -> dict[str, Any]:
-        return self._sessions[session].explain(action_id, **options).to_dict()
 
     # Approvals
 

@@ -6,15 +6,17 @@ from cra import errors, testing
 from cra.atlas.lint import lint_atlas
 from cra.atlas.loader import load_atlas
 from cra.atlas.manifest import Atlas, Finding
-from cra.carp.explain import Explanation
+from cra.atlas.registry import AtlasInfo
+from cra.carp.conditions import RiskTier
+from cra.carp.explain import Explanation, Step
 from cra.carp.request import Request
-from cra.carp.resolution import Resolution
+from cra.carp.resolution import AllowedAction, Constraint, Decision, DeniedAction, InjectedBlock, Resolution
 from cra.errors import *  # noqa: F403
 from cra.execution.approvals import Approval
 from cra.execution.call import Outcome
 from cra.hotpath import canonical_json, event_hash, implementation, verify_chain
 from cra.reference.chain import ChainVerification
-from cra.resolver import Resolver
+from cra.resolver import Resolver, Stats
 from cra.session import Session
 from cra.storage.base import StorageBackend
 from cra.trace.diff import TraceDiff, diff
@@ -25,20 +27,29 @@ from cra.trace.verify import FileVerification, verify_file
 from cra.version import __version__
 
 __all__ = [
+    "AllowedAction",
     "Approval",
     "Atlas",
+    "AtlasInfo",
     "ChainVerification",
+    "Constraint",
+    "Decision",
     "Delivery",
+    "DeniedAction",
     "Event",
     "Explanation",
     "FileVerification",
     "Finding",
+    "InjectedBlock",
     "Outcome",
     "Replay",
     "Request",
     "Resolution",
     "Resolver",
+    "RiskTier",
     "Session",
+    "Stats",
+    "Step",
     "StorageBackend",
     "Subscription",
     "TraceDiff",

@@ -19,6 +19,9 @@ from cra.pointer import pointer
 MAX_DEPTH = 128
 """Levels of nesting, objects and arrays together; deeper input is refused before anything recurses over it."""
 
+MAX_VALUES = 1_000_000
+"""How many values one copy may have: a list that holds one list twice, which holds one list twice, and so on, has no end."""
+
 MAX_INTEGER = 2**64 - 1
 """Integers are exact within ±MAX_INTEGER; a literal outside is a double."""
 
@@ -75,12 +78,13 @@ def parse(data: bytes | str) -> Any:
 def plain_copy(value: object, at: str = "") -> Any:
     """A private deep copy of a JSON value, in the exact types dict, list, str, int, float, bool and None.
 
-    Instances of subclasses become the plain type. Raises `JSONProblem`, with the pointer (below `at`) as its position, for any
-    other type, a key that is no string, NaN, an infinity, an integer outside ±`MAX_INTEGER`, a lone surrogate, or more than
-    `MAX_DEPTH` levels.
+    Instances of subclasses become the plain type. What its giver does to the original afterwards, or meanwhile in another thread,
+    changes nothing. Raises `JSONProblem`, with the pointer (below `at`) as its position, for any other type, a key that is no
+    string, NaN, an infinity, an integer outside ±`MAX_INTEGER`, a lone surrogate, more than `MAX_DEPTH` levels, or more than
+    `MAX_VALUES` values.
     """
     try:
-        return _plain(value, MAX_DEPTH)
+        return _Copier().copy(value, MAX_DEPTH)
     except _NotPlain as problem:
         raise JSONProblem(problem.message, pointer(at, *reversed(problem.parts))) from None
 
@@ -207,56 +211,65 @@ class _NotPlain(Exception):
         self.parts: list[str | int] = []
 
 
-def _plain(value: object, levels: int) -> Any:
-    if isinstance(value, str):
-        return _plain_text(value)
-    if value is None or value is True or value is False:
-        return value
-    if isinstance(value, dict):
-        return _plain_object(value, levels)
-    if isinstance(value, list):
-        return _plain_array(value, levels)
-    if isinstance(value, int):
-        if abs(value) > MAX_INTEGER:
-            raise _NotPlain("an integer is outside ±(2^64 - 1)")
-        return int.__int__(value)
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise _NotPlain("NaN and infinities are no JSON numbers")
-        return float.__float__(value)
-    raise _NotPlain(f"a value of type {type(value).__name__} is no JSON value")
+class _Copier:
+    """One copy in the making; `_room` is how many more values it may have."""
+
+    def __init__(self) -> None:
+        self._room = MAX_VALUES
+
+    def copy(self, value: object, levels: int) -> Any:
+        if isinstance(value, str):
+            return _plain_text(value)
+        if value is None or value is True or value is False:
+            return value
+        if isinstance(value, dict):
+            return self._object(dict.copy(value), levels)
+        if isinstance(value, list):
+            return self._array(list.copy(value), levels)
+        if isinstance(value, int):
+            if abs(value) > MAX_INTEGER:
+                raise _NotPlain("an integer is outside ±(2^64 - 1)")
+            return int.__int__(value)
+        if isinstance(value, float):
+            if not math.isfinite(value):
+                raise _NotPlain("NaN and infinities are no JSON numbers")
+            return float.__float__(value)
+        raise _NotPlain(f"a value of type {type(value).__name__} is no JSON value")
+
+    def _object(self, value: dict[Any, Any], levels: int) -> dict[str, Any]:
+        self._enter(len(value), levels)
+        members = {}
+        for key, member in value.items():
+            if not isinstance(key, str):
+                raise _NotPlain(f"a key of type {type(key).__name__} is no string")
+            name = _plain_text(key)
+            try:
+                members[name] = self.copy(member, levels - 1)
+            except _NotPlain as problem:
+                problem.parts.append(name)
+                raise
+        return members
+
+    def _array(self, value: list[Any], levels: int) -> list[Any]:
+        self._enter(len(value), levels)
+        items: list[Any] = []
+        try:
+            for item in value:
+                items.append(self.copy(item, levels - 1))
+        except _NotPlain as problem:
+            problem.parts.append(len(items))
+            raise
+        return items
+
+    def _enter(self, values: int, levels: int) -> None:
+        if not levels:
+            raise _NotPlain(_TOO_DEEP)
+        self._room -= values
+        if self._room < 0:
+            raise JSONProblem(f"there are more than {MAX_VALUES} values; pass a reference to the data instead")
 
 
 def _plain_text(text: str) -> str:
     if not text.isascii() and _SURROGATE.search(text):
         raise _NotPlain("a lone surrogate is no character")
     return str.__str__(text)
-
-
-def _plain_object(value: dict[Any, Any], levels: int) -> dict[str, Any]:
-    if not levels:
-        raise _NotPlain(_TOO_DEEP)
-    members = {}
-    for key, member in dict.items(value):
-        if not isinstance(key, str):
-            raise _NotPlain(f"a key of type {type(key).__name__} is no string")
-        name = _plain_text(key)
-        try:
-            members[name] = _plain(member, levels - 1)
-        except _NotPlain as problem:
-            problem.parts.append(name)
-            raise
-    return members
-
-
-def _plain_array(value: list[Any], levels: int) -> list[Any]:
-    if not levels:
-        raise _NotPlain(_TOO_DEEP)
-    items: list[Any] = []
-    try:
-        for item in list.__iter__(value):
-            items.append(_plain(item, levels - 1))
-    except _NotPlain as problem:
-        problem.parts.append(len(items))
-        raise
-    return items

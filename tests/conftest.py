@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 SEED_VARIABLE = "CRA_TEST_SEED"
 
+settings.register_profile("glance", deadline=None, print_blob=True, max_examples=25)
 settings.register_profile("quick", deadline=None, print_blob=True)
 settings.register_profile(
     "thorough", deadline=None, print_blob=True, max_examples=300, suppress_health_check=[HealthCheck.too_slow]

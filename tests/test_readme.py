@@ -1,4 +1,4 @@
-"""Every code block of the README is run: Python as a program, console blocks command by command."""
+"""Every code block of the README is run: Python as a program, console blocks command by command. So is the Python in docs/."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCKS = BLOCK.findall(README)
+PROGRAMS = [
+    pytest.param(code, id=f"{page.stem}-{number}")
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    for number, (language, code) in enumerate(BLOCK.findall(page.read_text()))
+    if language == "python"
+]
 
 
 @pytest.fixture
@@ -36,13 +43,13 @@ def test_the_readme_has_programs_and_commands():
     assert {"python", "console"} == {language for language, _ in BLOCKS}
 
 
-@pytest.mark.parametrize("code", [code for language, code in BLOCKS if language == "python"])
+@pytest.mark.parametrize("code", PROGRAMS)
 def test_a_program_runs(checkout, code):
     """A Python block is a whole program: it runs from the checkout's root, and prints what its comments say."""
     (checkout / "program.py").write_text(code)
     result = _run([sys.executable, "-W", "error", "program.py"], checkout)
     assert (0, "") == (result.returncode, result.stderr)
-    for expected in re.findall(r"^print.*# (.+)$", code, re.MULTILINE):
+    for expected in re.findall(r"^ *print.*# (.+)$", code, re.MULTILINE):
         assert expected in result.stdout.splitlines()
 
 

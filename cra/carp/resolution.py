@@ -157,6 +157,12 @@ class Resolution:
         )
 
     @cached_property
+    def held_actions(self) -> tuple[DeniedAction, ...]:
+        """Those of `denied_actions` that wait for a person; the `require_approval` constraint has the approval ids."""
+        held = {self._plan.actions[index][1].action_id for _, index in self._plan.pending}
+        return tuple(action for action in self.denied_actions if action.action_id in held)
+
+    @cached_property
     def constraints(self) -> tuple[Constraint, ...]:
         """Approvals needed, limits with what remains of them, and conditions on parameters, in this order."""
         return (*self._approval_constraint(), *self._limit_constraints(), *self._scope_constraints())

@@ -132,7 +132,13 @@ def say_table(
         table.add_row(*row)
     say()
     say(title, "bold")
-    console.print(table)
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as drawn:
+        console.print(table)
+    lines = (line.rstrip() for line in drawn.get().splitlines())
+    console.print(Text("\n".join(filter(None, lines))), soft_wrap=True)
 
 
 @contextmanager

@@ -14,19 +14,11 @@ from cra.carp.policy import Limit, parse_amount
 from cra.carp.schema import Schema
 from cra.errors import InvalidParameters
 from cra.pointer import pointer
-from cra.strictjson import MAX_DEPTH, JSONProblem, plain_copy
-
-MAX_VALUES = 1_000_000
-"""How many values one copy may have: a list that holds one list twice, which holds one list twice, and so on, has no end."""
+from cra.strictjson import JSONProblem, plain_copy
 
 
 def copy_json(value: object) -> Any:
-    """A deep copy of a JSON value, in exact plain types: what its giver does to the original afterwards changes nothing.
-
-    Raises `InvalidParameters` with the pointer of the first part that `cra.strictjson.plain_copy` refuses, or for more than
-    `MAX_VALUES` values.
-    """
-    _check_size(value)
+    """`cra.strictjson.plain_copy`, raising `InvalidParameters` with the pointer of the first part that it refuses."""
     try:
         return plain_copy(value)
     except JSONProblem as problem:
@@ -41,7 +33,11 @@ def private_copy(parameters: object) -> dict[str, Any]:
     """
     if not isinstance(parameters, Mapping):
         raise InvalidParameters(f"parameters have to be a mapping of names to values, not {type(parameters).__name__}")
-    copied: dict[str, Any] = copy_json(dict(parameters))
+    try:
+        items = dict(parameters)
+    except Exception as error:
+        raise InvalidParameters(f"the parameters cannot be read: {type(error).__name__}") from error
+    copied: dict[str, Any] = copy_json(items)
     return copied
 
 
@@ -70,20 +66,3 @@ def cost_of(limit: Limit, parameters: Mapping[str, Any]) -> Fraction:
         raise InvalidParameters(
             f"a budget reads the cost of the call from this parameter; it {problem}", path=path
         ) from None
-
-
-def _check_size(value: object) -> None:
-    """Count level by level before anything is copied; what is nested too deep is left to `plain_copy`."""
-    room, level = MAX_VALUES, [value]
-    for _ in range(MAX_DEPTH):
-        containers = [member for member in level if isinstance(member, (dict, list))]
-        if not containers:
-            return
-        room -= sum(map(len, containers))
-        if room < 0:
-            raise InvalidParameters(f"there are more than {MAX_VALUES} values; pass a reference to the data instead")
-        level = [
-            member
-            for container in containers
-            for member in (list(container.values()) if isinstance(container, dict) else container)
-        ]

@@ -103,7 +103,7 @@ def govern(resolver: cra.Resolver, session: cra.Session, resolution: cra.Resolut
 
 def show_resolution(resolution: cra.Resolution) -> None:
     """What the agent may do, and what it should read first."""
-    held = [action for action in resolution.denied_actions if action.reason == "Requires approval"]
+    held = resolution.held_actions
     denied = [action for action in resolution.denied_actions if action not in held]
     print(f"Goal: {GOAL}")
     print(f"Decision: {resolution.decision.type} ({resolution.decision.reason})\n")

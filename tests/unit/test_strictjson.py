@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import pickle
+import threading
 import time
 from collections import OrderedDict
 from enum import Enum, IntEnum
@@ -235,3 +236,42 @@ def test_shown_text_is_quoted_and_short() -> None:
     """Messages show at most 40 characters of what was given, on one line."""
     assert "'a\\nb'" == shorten("a\nb")
     assert repr("x" * 40 + "…") == shorten("x" * 41)
+
+
+def test_a_copy_is_not_disturbed_by_another_thread() -> None:
+    """A container that changes while it is copied is copied as it was at one moment, without an error."""
+    value: dict[str, Any] = {"list": [], "dict": {}}
+    stop = threading.Event()
+
+    def change() -> None:
+        number = 0
+        while not stop.is_set():
+            number = (number + 1) % 1000
+            value["dict"][str(number)] = number
+            value["list"].append(number)
+            if not number:
+                value["dict"].clear()
+                value["list"].clear()
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for _ in range(300):
+            copy = plain_copy(value)
+            assert copy["list"] == list(range(1, len(copy["list"]) + 1)) or 0 in copy["list"]
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_copy_has_a_bounded_number_of_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`MAX_VALUES` are copied, one more is not; shared parts count each time, and the work is bounded, too."""
+    monkeypatch.setattr("cra.strictjson.MAX_VALUES", 1000)
+    assert {"a": [0] * 999} == plain_copy({"a": [0] * 999})
+    assert "there are more than 1000 values; pass a reference to the data instead" == str(
+        problem_of_copying({"a": [0] * 1000})
+    )
+    shared: list[Any] = []
+    for _ in range(100):
+        shared = [shared, shared]
+    assert "there are more than 1000 values" in problem_of_copying(shared).message

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cra import strictjson
 from cra.carp.policy import Limit
 from cra.carp.schema import Schema
 from cra.errors import InvalidParameters
-from cra.execution import parameters as module
 from cra.execution.parameters import check_parameters, copy_json, cost_of, private_copy
 from cra.reference.canonical import canonical_json
 from cra.strictjson import MAX_DEPTH
@@ -114,7 +114,7 @@ class TestCopy:
 
     def test_shared_lists_do_not_explode(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A small value whose copy would have 2^100 parts is refused in bounded time."""
-        monkeypatch.setattr(module, "MAX_VALUES", 1000)
+        monkeypatch.setattr(strictjson, "MAX_VALUES", 1000)
         value: list[Any] = []
         for _ in range(100):
             value = [value, value]
@@ -123,7 +123,7 @@ class TestCopy:
 
     def test_as_many_values_as_allowed_are_copied(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The bound itself is within bounds."""
-        monkeypatch.setattr(module, "MAX_VALUES", 1000)
+        monkeypatch.setattr(strictjson, "MAX_VALUES", 1000)
         assert [0] * 1000 == copy_json([0] * 1000)
 
 
@@ -159,6 +159,17 @@ class TestRefusal:
         """One level more than `MAX_DEPTH`."""
         with pytest.raises(InvalidParameters, match=r"^(/0){128}: .*nested deeper than 128 levels"):
             copy_json(nested(MAX_DEPTH + 1))
+
+    def test_mapping_that_cannot_be_read_is_refused(self) -> None:
+        """Whatever a mapping of the caller's own raises, the call ends in a refusal."""
+
+        class Broken(dict[str, Any]):
+            def keys(self) -> Any:
+                raise OSError("secret")
+
+        with pytest.raises(InvalidParameters, match="cannot be read: OSError") as caught:
+            private_copy(MappingProxyType(Broken()))
+        assert "secret" not in caught.value.message
 
     @pytest.mark.parametrize("value", [None, [], "secret", 1, [("a", 1)]], ids=repr)
     def test_parameters_are_a_mapping(self, value: object) -> None:
