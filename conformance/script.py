@@ -14,7 +14,7 @@ from typing import Any
 
 import cra
 from conformance.errors import described
-from conformance.operations import verification
+from conformance.operations import validate, verification
 from cra.testing import SeededIds, VirtualClock
 
 Step = Mapping[str, Any]
@@ -23,12 +23,12 @@ Step = Mapping[str, Any]
 def run_script(question: Mapping[str, Any]) -> dict[str, Any]:
     """The results by name; an error in a step without one ends the script."""
     player = _Player(question)
-    number = 0
     try:
         for number, step in enumerate(question["steps"]):
-            player.play(step)
-    except cra.CRAError as error:
-        return {"error": described(error), "step": number}
+            try:
+                player.play(step)
+            except cra.CRAError as error:
+                return {"error": described(error), "step": number}
     finally:
         player.close()
     return player.results
@@ -211,6 +211,9 @@ class _Player:
             "reproduced": found.reproduced,
             "not_recomputed": found.not_recomputed,
         }
+
+    def _do_validate(self, name: str | None, schema: str, document: Any) -> dict[str, Any]:
+        return validate({"schema": schema, "document": document})
 
     def _do_diff(self, name: str | None, a: str, b: str) -> dict[str, Any]:
         return {"grade": cra.diff(self._trace(a), self._trace(b)).grade}

@@ -189,7 +189,8 @@ class Resolver:
             if self._own_ended:
                 raise InternalError("this resolver is closed; create a new one")
             base = self._own_ids.draw(self._runtime.clock.now_ns() // 1_000_000)
-            self._runtime.recorder.record(self._runtime.events_record(self._header, *events, base=base))
+            record = self._runtime.events_record(self._header, *events, base=base, closing=last)
+            self._runtime.recorder.record(record)
             self._own_ended = last
 
     # Atlases

@@ -7,7 +7,18 @@ from __future__ import annotations
 from typing import Any
 
 from conformance.tables.table import (
-    Group, atlas, error, execute, outcome, policy, rate, register, resolve, session, step, taken,
+    Group,
+    atlas,
+    error,
+    execute,
+    outcome,
+    policy,
+    rate,
+    register,
+    resolve,
+    session,
+    step,
+    taken,
 )
 
 PENDING = "an approval becomes pending, with its event, at the first `execute` of that action or by `session.request_approval(id)`"

@@ -9,7 +9,18 @@ from itertools import combinations
 from typing import Any
 
 from conformance.tables.table import (
-    Group, atlas, budget, error, execute, policy, rate, register, resolve, session, step, taken,
+    Group,
+    atlas,
+    budget,
+    error,
+    execute,
+    policy,
+    rate,
+    register,
+    resolve,
+    session,
+    step,
+    taken,
 )
 
 RULE = "the first class with a matching policy decides"

@@ -118,7 +118,7 @@ def groups() -> list[Group]:
 def _add_announced(group: Group) -> None:
     steps = [session(), resolve()]
     deny = policy("deny", "cap", ["shop.*"], conditions={"parameters": OVER_100})
-    announced = {
+    announced: dict[str, Any] = {
         "type": "scope",
         "parameters": {"policy_id": "cap", "effect": "deny", "actions": ["shop.buy"], "schema": OVER_100},
     }

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from conformance.tables.table import Group, atlas, policy, resolve, session, step
+from conformance.tables.table import Group, atlas, resolve, session, step
 
 MODE = "it is injected when `inject_mode` is `always`; or it has no trigger"
 KEYWORD = "or a keyword occurs in the goal (casefolded substring)"

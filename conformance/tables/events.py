@@ -10,7 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from conformance.tables.table import (
-    ABSENT, DYNAMIC, Group, atlas, execute, policy, rate, register, resolve, session, step, taken,
+    ABSENT,
+    DYNAMIC,
+    Group,
+    atlas,
+    execute,
+    policy,
+    rate,
+    register,
+    resolve,
+    session,
+    step,
+    taken,
 )
 
 STARTED = "Sessions open with `session.started` (`agent_id`, `goal`; the only event without a parent span)"
@@ -27,6 +38,8 @@ EVENT = "Timestamps UTC, six fractional digits, `Z`."
 SEQUENCE = "`sequence` from 0 per session without gaps"
 POLICY_SET = "`policy_set`: SHA-256 over atlas ids, versions, contents and the default decision"
 LOADED = "`runtime.started` (version, process, host), `runtime.atlas_loaded` (id, version, SHA-256), `runtime.atlas_unloaded`"
+RESOLUTION = "Fields in schema order; those without a value are left out, except the nulls of `decision`."
+FIELDS = "**Event**: the fields of the schema in that order."
 ALLOW = policy("allow")
 TRACED = [session(), resolve(), step("trace", "t")]
 
@@ -95,6 +108,7 @@ def groups() -> list[Group]:
     add("two-sessions", SEQUENCE, shop, [*both, step("verify", "v2", session="s2")],
         {"v": {"valid": True, "event_count": 9}, "v2": {"valid": True, "event_count": 5}})  # fmt: skip
     _add_evaluations(add, shop)
+    _add_published(add)
     _add_inputs(add, shop)
     runtime = [step("trace", "t", session="runtime", types="runtime.")]
     loaded = {"event_type": "runtime.atlas_loaded", "payload": {"atlas_id": "com.example.shop", "version": "1.0.0"}}
@@ -136,6 +150,30 @@ def _add_evaluations(add: Any, shop: Any) -> None:
     add("of-selected-actions-only", EVALUATED, selling, narrowed, _events(_evaluated("shop.sell", "deny", "no")))
 
 
+def _add_published(add: Any) -> None:
+    """Whatever a runtime publishes is what the schemas say."""
+    over = {"properties": {"amount": {"type": "number", "minimum": 100}}, "required": ["amount"]}
+    restrictions = [
+        rate(5, 60, actions=["shop.buy"]),
+        policy("require_approval", "ask", ["shop.sell"]),
+        policy("deny", "cap", ["shop.buy"], conditions={"parameters": over}, reason="Too much"),
+    ]
+    own = {"action_id": "shop.get", "rate_limit": {"max_calls": 2, "window_seconds": 60}, "parameters_schema": over}
+    blocks = [{"context_id": "help", "name": "Help", "content": "Read me"}]
+    manifest = atlas(["shop.buy", "shop.sell", own], [ALLOW, *restrictions], context_blocks=blocks)
+    begin = [session(), register("shop.buy"), resolve()]
+    valid = {"v": {"valid": True}}
+    check = step("validate", "v", schema="carp-resolution", document=taken("r"))
+    add("resolution-is-as-published", RESOLUTION, manifest, [*begin, check], valid)
+    add("denial-is-as-published", RESOLUTION, atlas(["shop.buy"]), [*begin, check], valid)
+    run = [*begin, execute(None, "shop.buy"), execute("held", "shop.sell"), execute("bad", "shop.get"), step("end")]
+    checks = [
+        step("validate", f"v{index}", schema="trace-event", document=taken(f"t/events/{index}")) for index in range(15)
+    ]
+    everything = {"t": {"events": [DYNAMIC] * 15}} | {f"v{index}": {"valid": True} for index in range(15)}
+    add("events-are-as-published", FIELDS, manifest, [*run, step("trace", "t"), *checks], everything)
+
+
 def _add_inputs(add: Any, shop: Any) -> None:
     received = step("trace", "t", types="carp.request")
     plain = {
@@ -146,7 +184,7 @@ def _add_inputs(add: Any, shop: Any) -> None:
         "condition_inputs": ABSENT,
     }
     add("request-defaults", NOT_DEFAULT, shop, [session(), resolve(), received], _events(_received(**plain)))
-    asked = {
+    asked: dict[str, Any] = {
         "atlas_ids": ["com.example.shop"],
         "risk_tier": "high",
         "context_hints": ["a"],

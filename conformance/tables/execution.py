@@ -9,7 +9,17 @@ import hmac
 from typing import Any
 
 from conformance.tables.table import (
-    Group, atlas, error, execute, policy, rate, register, resolve, session, step, taken,
+    Group,
+    atlas,
+    error,
+    execute,
+    policy,
+    rate,
+    register,
+    resolve,
+    session,
+    step,
+    taken,
 )
 
 STEPS = "session and resolution (unexpired, of this session"

@@ -7,7 +7,18 @@ from __future__ import annotations
 from typing import Any
 
 from conformance.tables.table import (
-    ABSENT, Group, atlas, budget, error, execute, policy, rate, register, resolve, session, step,
+    ABSENT,
+    Group,
+    atlas,
+    budget,
+    error,
+    execute,
+    policy,
+    rate,
+    register,
+    resolve,
+    session,
+    step,
 )
 
 COUNTS = "A call admitted at t counts while now < t + `window_seconds`, only admitted calls count"

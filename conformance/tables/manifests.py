@@ -168,11 +168,11 @@ def groups() -> list[Group]:
         expected = {"atlas_id": manifest["atlas_id"], "version": manifest["version"], "actions": actions}
         group.add(f"valid-{name}", sentence, "load_atlas", {"manifest": manifest}, expected)
     for name, sentence, fields, path in WARNED:
-        question: Any = {"manifest": _changed(fields)}
-        group.add(f"warned-{name}", sentence, "load_atlas", question, {"warnings": {"$contains": [path]}})
-        group.add(f"strict-{name}", sentence, "load_atlas", {**question, "strict": True}, REFUSED)
-    question = {"manifest": BASE, "strict": True}
-    group.add("strict-valid", STRICT_IDS, "load_atlas", question, {"warnings": []})
+        loading: Any = {"manifest": _changed(fields)}
+        group.add(f"warned-{name}", sentence, "load_atlas", loading, {"warnings": {"$contains": [path]}})
+        group.add(f"strict-{name}", sentence, "load_atlas", {**loading, "strict": True}, REFUSED)
+    strict = {"manifest": BASE, "strict": True}
+    group.add("strict-valid", STRICT_IDS, "load_atlas", strict, {"warnings": []})
     question = {"manifest": atlas([ACTION], [policy("deny")])}
     group.add("warned-no-allow", NO_ALLOW, "load_atlas", question, {"codes": {"$contains": ["no_allow_policy"]}})  # fmt: skip
     _add_files(group)

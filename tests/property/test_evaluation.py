@@ -17,6 +17,7 @@ import cra
 from cra import schemas
 from cra.carp.plan import Plan, Ruling
 from cra.carp.policy_set import PolicySet
+from cra.errors import ActionDenied, ActionRequiresApproval, RateLimitExceeded
 from cra.testing import SeededIds, VirtualClock
 from tests.property import oracle
 from tests.property.oracle import TIERS, Covered, Document, Party
@@ -308,9 +309,11 @@ def test_shadow_mode_changes_nothing(case: Case) -> None:
         ruling.allowed,
         ruling.denied,
     )
-    assert [limit for limit in without.limits if limit.announced] == [
-        _as_in(without, limit) for limit in with_them.limits if limit.announced
-    ]
+    assert _announced(without) == _announced(with_them)
+
+
+def _announced(plan: Plan) -> list[tuple[str, str, tuple[int, ...]]]:
+    return [(each.policy.atlas_id, each.policy.policy_id, each.actions) for each in plan.limits if each.announced]
 
 
 @given(cases())
@@ -337,19 +340,6 @@ def would_do(rule: oracle.Rule, action_id: str, case: Case) -> str:
     return {"require_approval": "shadow:requires_approval", "allow": "shadow:allow"}.get(rule.kind, "shadow:deny")
 
 
-def _as_in(plan: Plan, limit: Any) -> Any:
-    """A limit of another plan of the same policies, as this plan has it: the same but for where the policy was written."""
-    for each in plan.limits:
-        if (each.policy.atlas_id, each.policy.policy_id, each.actions, each.member) == (
-            limit.policy.atlas_id,
-            limit.policy.policy_id,
-            limit.actions,
-            limit.member,
-        ):
-            return each
-    return None
-
-
 def with_rule(
     atlases: tuple[Document, Document], owner: int, rule: Document, place: int | None = None
 ) -> tuple[Document, ...]:
@@ -358,3 +348,52 @@ def with_rule(
     written = changed[owner]["policies"]
     written.insert(len(written) if place is None else min(place, len(written)), rule)
     return changed
+
+
+# What explains and what executes agree with what decides
+
+CALLS = st.sampled_from([{}, {"amount": 100}, {"amount": 100.5}, {"amount": "much"}])
+
+
+@given(both, parties, defaults, st.lists(st.tuples(st.integers(0, 5), CALLS), max_size=4))
+def test_resolve_explain_and_execute_agree(
+    atlases: tuple[Document, Document], party: Party, default: Any, calls: list[tuple[int, Document]]
+) -> None:
+    """Before and after a few calls: the same result for every action; with parameters, what `execute` does."""
+    clock = VirtualClock(facts_of(party).now_ns)
+    with cra.Resolver(default_decision=default, clock=clock, ids=SeededIds(1), tracing="immediate") as resolver:
+        for document in atlases:
+            resolver.load_atlas(document)
+            for each in document["actions"]:
+                resolver.register(each["action_id"], lambda **_: None)
+        session = resolver.create_session(
+            party.agent_id, "work", context=party.context, scopes=party.scopes, risk_tier=party.risk_tier
+        )
+        names = [each["action_id"] for document in atlases for each in document["actions"]]
+        for turn, parameters in [*calls, (0, {})]:
+            resolution = session.resolve("work", required_capabilities=party.required)
+            shown = {each.action_id: (each.reason, each.policy_id) for each in resolution.denied_actions}
+            for name in names:
+                explained = session.explain(name, required_capabilities=party.required)
+                assert (explained.result == "allow") is resolution.is_allowed(name)
+                if name in shown:
+                    policy_id = None if explained.policy_id == "default" else explained.policy_id
+                    assert shown[name] == (explained.reason, policy_id)
+            if names:
+                name = names[turn % len(names)]
+                explained = session.explain(name, parameters, required_capabilities=party.required)
+                expected = explained.result if resolution.refusal(name) is None else "deny"
+                assert expected == outcome(session, name, parameters, resolution)
+
+
+def outcome(session: cra.Session, name: str, parameters: Document, resolution: cra.Resolution) -> str:
+    """What comes of a call, in the words of an explanation."""
+    try:
+        session.execute(name, parameters, resolution=resolution)
+    except ActionDenied:
+        return "deny"
+    except ActionRequiresApproval:
+        return "requires_approval"
+    except RateLimitExceeded:
+        return "rate_limited"
+    return "allow"

@@ -20,6 +20,7 @@ SECONDS = 10.0
 HOLD = {"policy_id": "hold", "type": "require_approval"}
 BOUND = {**HOLD, "policy_id": "bound", "conditions": {"parameters": {"required": ["id"]}}}
 CAP = {"policy_id": "cap", "type": "rate_limit", "parameters": {"max_calls": 1, "window_seconds": 60}}
+REFUSE = {**BOUND, "policy_id": "no", "type": "deny"}
 PURSE = {"policy_id": "purse", "type": "budget", "parameters": {"max_cost": 10, "cost_field": "amount", "key": "agent"}}
 
 
@@ -106,7 +107,9 @@ class TestWhatRuns:
         assert {requested.span_id} == {approved.span_id, executed.span_id}
         assert outcome.resolution_id == resolution.resolution_id
 
-    def test_what_the_caller_does_to_its_parameters_changes_nothing(self, make_world: Any, atlas: Any, run: Any) -> None:
+    def test_what_the_caller_does_to_its_parameters_changes_nothing(
+        self, make_world: Any, atlas: Any, run: Any
+    ) -> None:
         """Neither what runs nor what is hashed: the copy is made before anything is decided."""
         rule = {
             "policy_id": "no",
@@ -128,7 +131,9 @@ class TestWhatRuns:
         run(session, "a.b", given, resolution=session.resolve("x"))
         assert [{"to": "alice", "more": {"x": [1]}}] * 2 == seen
 
-    def test_parameters_that_change_while_they_are_read_are_read_once(self, make_world: Any, atlas: Any, run: Any) -> None:
+    def test_parameters_that_change_while_they_are_read_are_read_once(
+        self, make_world: Any, atlas: Any, run: Any
+    ) -> None:
         """A mapping that answers differently the second time is asked no second time."""
 
         class Shifty(Mapping[str, Any]):
@@ -195,8 +200,10 @@ class TestWhatRuns:
         second.result.append("changed, too")
         assert [] == run(session, "a.b", **options).result
 
-    @pytest.mark.parametrize("value", [{1: 2}, b"x", float("nan"), 2**64, "\ud800", [[object()]]], ids=repr)
-    def test_result_without_a_hash_is_an_unknown_effect(self, value: Any, make_world: Any, atlas: Any, run: Any) -> None:
+    @pytest.mark.parametrize("value", [{1: 2}, b"x", float("nan"), 2**64, "\ud800", [[{1}]]], ids=repr)
+    def test_result_without_a_hash_is_an_unknown_effect(
+        self, value: Any, make_world: Any, atlas: Any, run: Any
+    ) -> None:
         """The action has run; what it did is not known."""
         world = make_world(atlas("a.b"))
         world.resolver.register("a.b", lambda: value)
@@ -210,7 +217,9 @@ class TestWhatRuns:
             payload["execution_id"],
         )
 
-    def test_exception_that_cannot_be_shown_still_ends_the_execution(self, make_world: Any, atlas: Any, run: Any) -> None:
+    def test_exception_that_cannot_be_shown_still_ends_the_execution(
+        self, make_world: Any, atlas: Any, run: Any
+    ) -> None:
         """Even what breaks in the telling is told: as unknown."""
 
         class Mute(Exception):
@@ -484,7 +493,9 @@ class TestLimits:
         shadows = [p["result"] for p in world.payloads(session, "policy.evaluated") if p["policy_id"] == "cap"]
         assert ["shadow:allow", "shadow:rate_limited", "shadow:rate_limited"] == shadows
 
-    @pytest.mark.parametrize(("amount", "path"), [({}, "/amount"), ({"amount": "5"}, "/amount"), ({"amount": -0.5}, "/amount")])
+    @pytest.mark.parametrize(
+        ("amount", "path"), [({}, "/amount"), ({"amount": "5"}, "/amount"), ({"amount": -0.5}, "/amount")]
+    )
     def test_cost_that_is_none_is_refused(self, amount: Any, path: str, make_world: Any, atlas: Any, run: Any) -> None:
         """With the place, and nothing spent."""
         world = make_world(atlas("a.b", rules=[PURSE]))
@@ -535,7 +546,7 @@ class TestIdempotency:
         first = Background(session.execute, "a.b", **options)
         gate.wait_until_started()
         second = Background(run, session, "a.b", **options)
-        assert not eventually(lambda: second.done) if False else not second.done
+        assert not second.done
         gate.open.set()
         assert [{"calls": 1}] * 2 == [first.result().result, second.result().result]
         assert [False, True] == [first.result().replayed, second.result().replayed]
@@ -774,17 +785,11 @@ class TestFailClosed:
 class TestEnds:
     """Whatever happens meanwhile, an execution is told once, and a closed chain stays closed."""
 
-    @pytest.mark.parametrize("rules", [[], [HOLD], [CAP], [BOUND], [{"policy_id": "no", "type": "deny"}]], ids=str)
+    @pytest.mark.parametrize("rules", [[], [HOLD], [CAP], [BOUND], [REFUSE]], ids=str)
     def test_session_that_ends_during_the_checks_gets_no_more_events(
         self, rules: Any, make_world: Any, atlas: Any, run: Any
     ) -> None:
         """Nothing follows `session.ended`, whichever way the call would have gone."""
-
-        class Ending(dict[str, Any]):
-            def keys(self) -> Any:
-                if session.status == "active":
-                    session.end()
-                return super().keys()
 
         class View(Mapping[str, Any]):
             def __getitem__(self, key: str) -> Any:
@@ -838,7 +843,7 @@ class TestEnds:
         assert ("OSError", outcome.execution_id) == (executed["redaction_error"], executed["execution_id"])
         assert "resolution_id" not in executed
         session.end()
-        assert {"redaction_error": "OSError"} == world.trace(session)[-1].payload
+        assert {"redaction_error": "OSError", "duration_ms": 0} == world.trace(session)[-1].payload
 
     def test_redaction_that_fails_before_stops_the_call(self, make_world: Any, atlas: Any, run: Any) -> None:
         """What cannot be recorded does not run, and holds nothing."""

@@ -70,7 +70,13 @@ class TestReproduces:
         session.resolve("four", required_capabilities=["none"], context={"env": "prod"}, atlas_ids=["com.example.shop"])
         result = cra.replay(world.trace(session), [manifest])
         assert (True, (4, 4, 0, 0)) == (result.valid, summary(result))
-        assert {"valid": True, "resolutions": 4, "reproduced": 4, "not_recomputed": 0, "mismatches": []} == result.to_dict()
+        assert {
+            "valid": True,
+            "resolutions": 4,
+            "reproduced": 4,
+            "not_recomputed": 0,
+            "mismatches": [],
+        } == result.to_dict()
 
     def test_events_can_be_mappings_and_atlases_paths(self, make_world: Any, atlas: Any, tmp_path: Any) -> None:
         """As they are read from a file."""
@@ -115,7 +121,11 @@ class TestReproduces:
 
     def test_children_are_evaluated_with_their_parents(self, make_world: Any, atlas: Any) -> None:
         """From the traces of both, in whatever order; without the parent's there is nothing to say."""
-        rule = {"policy_id": "no", "type": "deny", "conditions": {"agents": ["boss"], "context_matches": {"env": "prod"}}}
+        rule = {
+            "policy_id": "no",
+            "type": "deny",
+            "conditions": {"agents": ["boss"], "context_matches": {"env": "prod"}},
+        }
         manifest = atlas("a.b", rules=[rule])
         world = make_world(manifest)
         parent = world.open("boss", risk_tier="high", scopes=["s"])
@@ -181,7 +191,16 @@ class TestTakenOnTrust:
 
     @pytest.mark.parametrize(
         ("value", "pattern"),
-        [("prod", "prod"), ("dev", "prod"), (5, "5"), ("5", "5"), (1.5, "1.5"), (1.0, "1.0"), (1, "1.0"), (True, "true")]
+        [
+            ("prod", "prod"),
+            ("dev", "prod"),
+            (5, "5"),
+            ("5", "5"),
+            (1.5, "1.5"),
+            (1.0, "1.0"),
+            (1, "1.0"),
+            (True, "true"),
+        ]
         + [(None, "null"), ([1], "prod"), ({"a": 1}, "prod"), ("{", "{"), (b"prod", "prod"), ("5", '"5"')],
         ids=repr,
     )
@@ -191,7 +210,12 @@ class TestTakenOnTrust:
     ) -> None:
         """Where all patterns are literals the hash says all that matters, whatever kind of value it was."""
         rule = {"policy_id": "no", "type": "deny", "conditions": {"context_matches": {"env": pattern}}}
-        may = {"policy_id": "may", "type": "allow", "actions": ["a.c"], "conditions": {"context_matches": {"env": pattern}}}
+        may = {
+            "policy_id": "may",
+            "type": "allow",
+            "actions": ["a.c"],
+            "conditions": {"context_matches": {"env": pattern}},
+        }
         manifest = atlas("a.b", "a.c", rules=[{**rule, "actions": ["a.b"]}])
         manifest["policies"][0] = {"policy_id": "all", "type": "allow", "actions": ["a.b"]}
         manifest["policies"].append(may)
