@@ -13,7 +13,6 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any
 
 MAX_ANSWER_BYTES = 16 * 2**20
@@ -45,14 +44,6 @@ class Adapter:
         except BaseException:
             self._errors.close()
             raise
-
-    def __enter__(self) -> Adapter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def ask(self, identifier: str, operation: str, question: Any, timeout: float) -> Any:
         """The result of an operation. Raises `AdapterFailure`; after any kind but `refused` the process is of no use."""

@@ -10,7 +10,7 @@ import platform
 import queue
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
@@ -19,11 +19,12 @@ import msgspec
 from cra.atlas.manifest import Atlas
 from cra.atlas.registry import AtlasInfo, AtlasRegistry
 from cra.carp.conditions import RiskTier
-from cra.carp.request import Ask, Request
+from cra.carp.request import Ask, Request, make_ask
 from cra.carp.resolution import Resolution
 from cra.errors import InternalError, InvalidCARPRequest, SessionNotFound, StorageError
 from cra.execution.approvals import Approval
-from cra.execution.call import Outcome
+from cra.execution.call import Call, Outcome
+from cra.execution.execute import execute
 from cra.hotpath import implementation
 from cra.ids import IdSource, RandomIds, format_uuid
 from cra.reference.resolve import DefaultDecision
@@ -36,6 +37,7 @@ from cra.timing.clock import NS_PER_SECOND, Clock, SystemClock
 from cra.trace.chainer import Chainer
 from cra.trace.event import Event
 from cra.trace.record import SessionHeader
+from cra.trace.record_queue import Reservation
 from cra.trace.recorder import Recorder
 from cra.trace.subscribe import Delivery, Subscription
 from cra.version import __version__
@@ -183,14 +185,14 @@ class Resolver:
         """The id of the runtime's own session (agent `cra.runtime`)."""
         return self._header.session_id
 
-    def _record(self, *events: tuple[str, dict[str, Any]], last: bool = False) -> None:
+    def _record(self, *events: tuple[str, dict[str, Any]], last: bool = False, room: Reservation | None = None) -> None:
         """Record events of the runtime's own session, whose ids come from a stream of its own; the `last` ones end it."""
         with self._own_lock:
             if self._own_ended:
                 raise InternalError("this resolver is closed; create a new one")
             base = self._own_ids.draw(self._runtime.clock.now_ns() // 1_000_000)
-            record = self._runtime.events_record(self._header, *events, base=base, closing=last)
-            self._runtime.recorder.record(record)
+            record = self._runtime.events_record(self._header, *events, base=base, closing=last or room is not None)
+            (self._runtime.recorder if room is None else room).record(record)
             self._own_ended = last
 
     # Atlases
@@ -204,27 +206,36 @@ class Resolver:
         lint would warn of. Raises `InvalidAtlasManifest`, `InvalidPolicy`, `AtlasVersionMismatch`, `AtlasAlreadyLoaded`,
         `AtlasNotFound` (the path, or a dependency), `AtlasLoadError`. Nothing is loaded then.
         """
-        atlas = self._runtime.registry.load(source, overlay=overlay, replace=replace, strict=strict)
-        self._note_loaded(atlas)
+        with self._noting() as note:
+            atlas = self._runtime.registry.load(source, overlay=overlay, replace=replace, strict=strict)
+            note(*_loaded(atlas))
         return atlas
 
     async def preload_atlases(self, sources: Iterable[Source]) -> list[Atlas]:
         """Load several atlases in parallel and off the event loop: all of them, or none."""
         import asyncio
 
-        atlases = await asyncio.to_thread(self._runtime.registry.load_many, list(sources))
-        for atlas in atlases:
-            self._note_loaded(atlas)
-        return atlases
+        def load() -> list[Atlas]:
+            with self._noting() as note:
+                atlases = self._runtime.registry.load_many(list(sources))
+                note(*_loaded(*atlases))
+            return atlases
 
-    def _note_loaded(self, atlas: Atlas) -> None:
-        payload = {"atlas_id": atlas.atlas_id, "version": atlas.version, "sha256": atlas.digest}
-        self._record(("runtime.atlas_loaded", payload))
+        return await asyncio.to_thread(load)
+
+    @contextmanager
+    def _noting(self) -> Iterator[Callable[..., None]]:
+        """Room for an event of the runtime's own, taken before something changes that has to be recorded."""
+        with self._runtime.room() as room:
+            if self._own_ended:
+                raise InternalError("this resolver is closed; create a new one")
+            yield lambda *events: self._record(*events, room=room)
 
     def unload_atlas(self, atlas_id: str) -> None:
         """Raises `AtlasNotFound`, or `Conflict` while another atlas depends on it."""
-        self._runtime.registry.unload(atlas_id)
-        self._record(("runtime.atlas_unloaded", {"atlas_id": atlas_id}))
+        with self._noting() as note:
+            self._runtime.registry.unload(atlas_id)
+            note(("runtime.atlas_unloaded", {"atlas_id": atlas_id}))
 
     def list_atlases(self) -> list[AtlasInfo]:
         """The loaded atlases, by id."""
@@ -232,14 +243,15 @@ class Resolver:
 
     # Executors
 
-    def register(self, name: str, function: Callable[..., Any]) -> None:
-        """The executor of an action, or of every action whose `executor` is `name`; called as `function(**parameters)`.
+    def register(self, name: str, function: Callable[..., Any], *, shared: bool = False) -> None:
+        """The executor of the action `name`, called as `function(**parameters)`, or awaited.
 
-        A later registration replaces an earlier one.
+        `shared`: of every action whose `executor` is `name` and that has none of its own. A later registration replaces an
+        earlier one.
         """
         if not callable(function):
             raise TypeError(f"the executor for {name!r} is not callable")
-        self._runtime.executors[name] = function
+        (self._runtime.shared_executors if shared else self._runtime.executors)[name] = function
 
     def action(self, name: str) -> Callable[[Executor], Executor]:
         """`register` as a decorator."""
@@ -317,12 +329,15 @@ class Resolver:
         if parsed.operation == "execute":
             assert parsed.execution is not None
             execution = parsed.execution
-            return session.execute(
+            call = Call(
+                session,
                 execution.action_id,
                 execution.parameters,
-                resolution=execution.resolution_id,
-                idempotency_key=execution.idempotency_key,
+                execution.resolution_id,
+                execution.idempotency_key,
+                request=_ask(parsed),
             )
+            return execute(call)
         return session.answer(_ask(parsed), request_id=parsed.request_id, operation=parsed.operation)
 
     def _admit(self, request: Request) -> Session:
@@ -461,14 +476,21 @@ class Resolver:
 
 def _ask(request: Request) -> Ask:
     task = request.task
-    return Ask(
+    return make_ask(
         task.goal,
-        task.risk_tier,
-        task.context_hints,
-        task.required_capabilities,
-        request.context or None,
-        request.atlas_ids,
+        risk_tier=task.risk_tier,
+        context_hints=task.context_hints,
+        required_capabilities=task.required_capabilities,
+        context=request.context or None,
+        atlas_ids=request.atlas_ids,
     )
+
+
+def _loaded(*atlases: Atlas) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        ("runtime.atlas_loaded", {"atlas_id": atlas.atlas_id, "version": atlas.version, "sha256": atlas.digest})
+        for atlas in atlases
+    ]
 
 
 def _one_of(name: str, value: object, choices: tuple[str, ...]) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from cra.atlas.manifest import Action
 from cra.atlas.registry import AtlasRegistry
 from cra.carp.policy_set import PolicySet
 from cra.errors import InvalidTraceEvent
@@ -35,7 +36,17 @@ Level = Literal["recorded", "stored", "durable"]
 Redact = Callable[[str, dict[str, Any]], dict[str, Any]]
 MAX_POLICY_SETS = 64
 MAX_PAYLOAD = 2 * 2**20
-CLOSING_FIELDS = ("action_id", "execution_id", "error_code", "duration_ms", "effect", "result_hash")
+CLOSING_FIELDS = (
+    "atlas_id",
+    "version",
+    "sha256",
+    "action_id",
+    "execution_id",
+    "error_code",
+    "duration_ms",
+    "effect",
+    "result_hash",
+)
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -72,6 +83,7 @@ class Runtime:
         self.approvals = ApprovalBook(clock)
         self.threads = ExecutorThreads()
         self.executors: dict[str, Callable[..., Any]] = {}
+        self.shared_executors: dict[str, Callable[..., Any]] = {}
         self.sessions: dict[str, Session] = {}
         self.resolutions = 0
         self.executions = 0
@@ -104,6 +116,13 @@ class Runtime:
     @property
     def cached_plans(self) -> int:
         return sum(policy_set.cached_plans for policy_set in list(self._policy_sets.values()))
+
+    def find_executor(self, action: Action) -> Callable[..., Any] | None:
+        """What runs an action: its own executor, else the shared one that it names.
+
+        Two sets of names: an atlas that writes another's action id into `executor` must not get at what is governed there.
+        """
+        return self.executors.get(action.action_id) or self.shared_executors.get(action.executor or "")
 
     def hash(self, value: object) -> str:
         """The hash of a value as traces show it: plain, or keyed where the runtime has a `hash_key`."""

@@ -12,19 +12,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal
 
-import msgspec
-
 from cra.carp.conditions import RISK_TIERS, RiskTier
 from cra.carp.explain import Explanation, explain
 from cra.carp.plan import Plan
 from cra.carp.policy import Policy
 from cra.carp.policy_set import PolicySet
-from cra.carp.request import MAX_GOAL, Ask, Operation, invalid_request
+from cra.carp.request import Ask, Operation, make_ask
 from cra.carp.resolution import Resolution
 from cra.errors import (
     ApprovalNotFound,
     Conflict,
-    InvalidCARPRequest,
     ResolutionExpired,
     SessionAlreadyEnded,
     SessionExpired,
@@ -124,16 +121,15 @@ class Session:
         Raises `InvalidCARPRequest`, `SessionAlreadyEnded`, `SessionExpired`, `AtlasNotFound`, `Conflict` (two selected atlases
         define one action), `TraceBackpressure`. PROTOCOL: Evaluation, Context.
         """
-        ask = Ask(
+        ask = make_ask(
             goal,
-            risk_tier,
-            tuple(context_hints),
-            tuple(required_capabilities),
-            context,
-            None if atlas_ids is None else tuple(atlas_ids),
-            context_budget,
+            risk_tier=risk_tier,
+            context_hints=context_hints,
+            required_capabilities=required_capabilities,
+            context=context,
+            atlas_ids=atlas_ids,
+            context_budget=context_budget,
         )
-        _check_ask(ask, context_hints, required_capabilities, atlas_ids)
         return self.answer(ask)
 
     def answer(self, ask: Ask, *, request_id: str | None = None, operation: Operation = "resolve") -> Resolution:
@@ -171,7 +167,8 @@ class Session:
                 base=base,
                 request_id=request_id,
                 time_ns=now_ns,
-                expires_ns=monotonic_ns + runtime.options.ttl_seconds * NS_PER_SECOND,
+                # Nothing in the trace would stand behind an execution of what was only validated.
+                expires_ns=monotonic_ns + (operation == "resolve") * runtime.options.ttl_seconds * NS_PER_SECOND,
                 ttl_seconds=runtime.options.ttl_seconds,
                 plan=plan,
                 ruling=plan.ruling(exhausted),
@@ -179,9 +176,10 @@ class Session:
                 limit_states=states,
                 ask=ask,
             )
-            self._resolutions[base] = resolution
-            if len(self._resolutions) > REMEMBERED_RESOLUTIONS:
-                self._resolutions.popitem(last=False)
+            if operation == "resolve":
+                self._resolutions[base] = resolution
+                if len(self._resolutions) > REMEMBERED_RESOLUTIONS:
+                    self._resolutions.popitem(last=False)
             runtime.resolutions += 1
         return resolution
 
@@ -246,9 +244,7 @@ class Session:
         try:
             return self._resolutions[parse_uuid(resolution_id) - RESOLUTION]
         except (KeyError, ValueError):
-            raise ResolutionExpired(
-                f"this session does not remember the resolution {resolution_id}; resolve again"
-            ) from None
+            raise ResolutionExpired("this session does not remember the resolution; resolve again") from None
 
     def remember_request(self, request_id: str, skew_seconds: float) -> None:
         """Refuse a request id that this session has seen. Raises `Conflict`. PROTOCOL: Requests."""
@@ -338,7 +334,7 @@ class Session:
 
         Without `parameters`, conditions on them are shown as undecided. Spends and records nothing. Raises `ActionNotFound`.
         """
-        ask = Ask("explain", risk_tier, (), tuple(required_capabilities), context)
+        ask = make_ask("explain", risk_tier=risk_tier, required_capabilities=required_capabilities, context=context)
         return explain(self, ask, action_id, parameters)
 
     # Life
@@ -398,17 +394,3 @@ def _approvable(policy_set: PolicySet) -> Iterator[tuple[Policy, str]]:
         if policy.type == "require_approval" and policy.conditions.parameters is None and not policy.shadow:
             for position in sorted(positions):
                 yield policy, policy_set.actions[position][1].action_id
-
-
-def _check_ask(ask: Ask, *sequences: object) -> None:
-    """Refuse a bad argument before anything is recorded; a string is no sequence of strings here."""
-    if isinstance(ask.goal, str) and 1 <= len(ask.goal) <= MAX_GOAL and ask == Ask(ask.goal):
-        return
-    if any(isinstance(given, str) for given in sequences):
-        raise InvalidCARPRequest(
-            "context_hints, required_capabilities and atlas_ids are lists of strings, not one string"
-        )
-    try:
-        msgspec.convert(msgspec.structs.asdict(ask), Ask)
-    except msgspec.ValidationError as error:
-        raise invalid_request(error) from None

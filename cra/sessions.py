@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from cra.carp.conditions import RISK_TIERS, RiskTier
-from cra.carp.request import MAX_GOAL
+from cra.carp.request import MAX_GOAL, copy_context
 from cra.errors import ActionDenied, InvalidCARPRequest, SessionAlreadyEnded, SessionAlreadyExists, SessionNotFound
 from cra.ids import UUID_PATTERN, format_uuid
 from cra.runtime import Runtime
@@ -54,15 +54,11 @@ class SessionTable:
         _check_text("goal", goal, MAX_GOAL)
         if risk_tier not in RISK_TIERS:
             raise InvalidCARPRequest(f"risk_tier is one of {', '.join(RISK_TIERS)}", path="/risk_tier")
-        if isinstance(scopes, str) or isinstance(atlas_ids, str):
-            raise InvalidCARPRequest("scopes and atlas_ids are lists of strings, not one string")
-        if context is not None and not isinstance(context, Mapping):
-            raise InvalidCARPRequest("context is a mapping", path="/context")
+        if not isinstance(parent, (Session, str, type(None))):
+            raise InvalidCARPRequest("a Session or its id is needed", path="/parent")
         ancestor = self.get(parent) if isinstance(parent, str) else parent
-        selected = None if atlas_ids is None else frozenset(atlas_ids)
-        facts = _inherit(
-            ancestor, dict(context or {}), None if scopes is None else frozenset(scopes), risk_tier, selected
-        )
+        own_context = copy_context({} if context is None else context)
+        facts = _inherit(ancestor, own_context, _names("scopes", scopes), risk_tier, _names("atlas_ids", atlas_ids))
         runtime = self._runtime
         now_ns = runtime.clock.now_ns()
         base = runtime.ids.draw(now_ns // 1_000_000)
@@ -189,7 +185,16 @@ def _check_text(name: str, value: object, most: int) -> None:
         raise InvalidCARPRequest(f"a string of 1 to {most} characters is needed", path=f"/{name}")
 
 
+def _names(field: str, given: Iterable[str] | None) -> frozenset[str] | None:
+    if given is None:
+        return None
+    names = None if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    if names is None or not all(isinstance(name, str) for name in names):
+        raise InvalidCARPRequest("a list of strings is needed", path=f"/{field}")
+    return frozenset(names)
+
+
 def _check_uuid(session_id: str) -> str:
-    if not UUID_PATTERN.fullmatch(session_id.lower()):
+    if not isinstance(session_id, str) or not UUID_PATTERN.fullmatch(session_id.lower()):
         raise InvalidCARPRequest("a UUID is needed", path="/session_id")
     return session_id.lower()

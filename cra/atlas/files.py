@@ -33,6 +33,11 @@ class ManifestFile(NamedTuple):
     is_folder: bool
     data: bytes
 
+    @property
+    def path(self) -> str:
+        """The absolute path of the manifest itself."""
+        return os.path.join(self.source, MANIFEST_NAME) if self.is_folder else self.source
+
 
 class MissingFile(Exception):
     """There is no such file in the folder."""

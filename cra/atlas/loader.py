@@ -58,13 +58,11 @@ def load_atlas(source: str | os.PathLike[str] | Mapping[str, Any], *, strict: bo
     try:
         raw = parse(file.data)
     except JSONProblem as problem:
-        raise InvalidAtlasManifest(
-            f"{file.source} is no strict JSON: {problem}; correct it and load it again"
-        ) from None
+        raise InvalidAtlasManifest(f"{file.path} is no strict JSON: {problem}; correct it and load it again") from None
     try:
         return _build(raw, ContextFiles(file), strict, file.source)
     except ValidationError as error:
-        error.args = (f"{error} (in {file.source})",)
+        error.args = (f"{error} (in {file.path})",)
         raise
 
 

@@ -15,12 +15,13 @@ from cra.atlas.manifest import Action, Atlas, ContextBlock
 from cra.carp.conditions import Conditions
 from cra.carp.plan import Grants, Outcomes, Plan
 from cra.carp.policy import Policy
-from cra.errors import Conflict
+from cra.errors import Conflict, PolicyEvaluationError
 from cra.hotpath import canonical_json, conditions_hold, glob_match
 from cra.reference.match import Facts, depends_on_facts
 from cra.reference.resolve import DefaultDecision, evaluation_order
 
 MAX_PLANS = 1024
+MAX_RULES = 500_000
 
 
 def policy_set_digest(atlases: Sequence[Atlas], default: DefaultDecision) -> str:
@@ -30,7 +31,7 @@ def policy_set_digest(atlases: Sequence[Atlas], default: DefaultDecision) -> str
 
 
 class PolicySet:
-    """Raises `Conflict` when two of the atlases define the same action."""
+    """Raises `Conflict` when two of the atlases define one action, `PolicyEvaluationError` when there is too much of them."""
 
     def __init__(self, atlases: Sequence[Atlas], default: DefaultDecision) -> None:
         self.atlases = tuple(sorted(atlases, key=lambda atlas: atlas.atlas_id))
@@ -50,6 +51,11 @@ class PolicySet:
         self.policies = tuple(
             sorted((policy for atlas in self.atlases for policy in atlas.policies), key=evaluation_order)
         )
+        if len(self.policies) * len(self.actions) > MAX_RULES:
+            raise PolicyEvaluationError(
+                f"{len(self.policies)} policies times {len(self.actions)} actions are more than {MAX_RULES}; use fewer"
+                " policies with patterns, or select fewer atlases"
+            )
         self.positions = tuple(frozenset(self._positions(policy)) for policy in self.policies)
         self.blocks: tuple[tuple[Atlas, ContextBlock], ...] = tuple(
             sorted(

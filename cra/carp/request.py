@@ -13,11 +13,16 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from cra.carp.conditions import DAY_SECONDS, RiskTier
+from cra.carp.conditions import DAY_SECONDS, RISK_TIERS, RiskTier
 from cra.errors import InvalidCARPRequest
+from cra.hotpath import canonical_json
 from cra.ids import UUID_PATTERN
+from cra.strictjson import JSONProblem, plain_copy
 
 MAX_GOAL = 10_000
+MAX_LISTED = 100
+MAX_NAME = 255
+MAX_CONTEXT = 64 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 ActionId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\Z")]
@@ -99,7 +104,10 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """What a resolve depends on besides its session. `context_budget` is in tokens, None for no limit."""
+    """What a resolve depends on besides its session: checked, bounded, and private. Made by `make_ask`.
+
+    `context_budget` is in tokens, None for no limit.
+    """
 
     goal: Goal
     risk_tier: RiskTier | None = None
@@ -108,6 +116,53 @@ class Ask(msgspec.Struct, frozen=True):
     context: Mapping[str, Any] | None = None
     atlas_ids: tuple[str, ...] | None = None
     context_budget: Annotated[int, Meta(ge=0)] | None = None
+
+
+def make_ask(goal: object, **given: object) -> Ask:
+    """The ask for these arguments of a resolve. Raises `InvalidCARPRequest` with the pointer of the first bad one.
+
+    Everything an agent can send here is bounded, since a session remembers it; the context is copied, since what was decided on
+    has to stay what it was.
+    """
+    try:
+        ask = msgspec.convert({"goal": goal, **given}, Ask)
+    except msgspec.ValidationError as error:
+        raise invalid_request(error) from None
+    for name in ("context_hints", "required_capabilities", "atlas_ids"):
+        listed: tuple[str, ...] = getattr(ask, name) or ()
+        if len(listed) > MAX_LISTED or any(len(entry) > MAX_NAME for entry in listed):
+            raise InvalidCARPRequest(f"at most {MAX_LISTED} entries of at most {MAX_NAME} characters", path=f"/{name}")
+    return ask if ask.context is None else msgspec.structs.replace(ask, context=copy_context(ask.context))
+
+
+def copy_context(context: object) -> dict[str, Any]:
+    """A private copy of a context. Raises `InvalidCARPRequest` for what is no JSON object, or too large."""
+    if not isinstance(context, Mapping):
+        raise InvalidCARPRequest("a mapping of names to JSON values is needed", path="/context")
+    try:
+        copied: dict[str, Any] = plain_copy(dict(context), "/context")
+        size = len(canonical_json(copied))
+    except JSONProblem as problem:
+        raise InvalidCARPRequest(problem.message, path=problem.position or "/context") from None
+    if size > MAX_CONTEXT:
+        raise InvalidCARPRequest(
+            f"the context is {size} bytes of JSON, at most {MAX_CONTEXT} are taken", path="/context"
+        )
+    return copied
+
+
+def narrow(ask: Ask, by: Ask) -> Ask:
+    """The ask of a resolution, with what a later request adds: it can raise the tier, add context, and narrow the atlases."""
+    tiers = [tier for tier in (ask.risk_tier, by.risk_tier) if tier is not None]
+    atlas_ids = ask.atlas_ids
+    if by.atlas_ids is not None:
+        atlas_ids = by.atlas_ids if atlas_ids is None else tuple(one for one in atlas_ids if one in by.atlas_ids)
+    return msgspec.structs.replace(
+        ask,
+        risk_tier=max(tiers, key=RISK_TIERS.index) if tiers else None,
+        context={**(by.context or {}), **(ask.context or {})},
+        atlas_ids=atlas_ids,
+    )
 
 
 _TIMESTAMP = re.compile(

@@ -15,7 +15,7 @@ import typer
 
 import cra
 from cra.cli import atlas, doctor, resolve, trace
-from cra.cli.terminal import ReaderGone, complain, say, say_json
+from cra.cli.terminal import OutputFailed, ReaderGone, complain, say, say_json
 from cra.errors import CRAError
 
 EXIT_NO = 1
@@ -68,6 +68,13 @@ def _options(
 
 def run(argv: Sequence[str]) -> int:
     """Runs one command and returns its exit code. API: exit codes."""
+    if sys.stderr is None:  # closed by whoever started this: there is nobody to complain to
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
+    if sys.stdout is None:
+        complain(
+            "standard output is closed, so that there is nowhere to answer; send it to /dev/null if nobody reads it"
+        )
+        return EXIT_FAILED
     # A terminal that cannot show a character gets its escape instead of a UnicodeEncodeError.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -75,9 +82,17 @@ def run(argv: Sequence[str]) -> int:
     try:
         return _run(list(argv) or ["--help"])
     except ReaderGone:
-        # Python flushes stdout once more when it exits, and would complain about the closed pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return EXIT_READER_GONE
+    except OutputFailed as error:
+        _discard_output()
+        complain(f"cannot write the output: {error}")
+        return EXIT_FAILED
+
+
+def _discard_output() -> None:
+    """Python flushes stdout once more when it exits, and would complain about what it cannot write then."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(argv: list[str]) -> int:
@@ -86,7 +101,7 @@ def _run(argv: list[str]) -> int:
         return int(app(args=argv, prog_name="cra", standalone_mode=False) or 0)
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
-    except ReaderGone:
+    except (ReaderGone, OutputFailed):
         raise
     except CRAError as error:
         return _fail(error.to_error_response(), _EXIT_CODES[error.category], as_json)
@@ -115,7 +130,12 @@ def _error_response(code: str, message: str, category: str) -> dict[str, dict[st
 
 
 def _fail(response: dict[str, dict[str, object]], code: int, as_json: bool) -> int:
+    message = response["error"]["message"]
     if as_json:
-        say_json(response)
-    complain(response["error"]["message"])
+        try:
+            say_json(response)
+        except OutputFailed as error:
+            _discard_output()
+            message, code = f"{message}; the error document could not be written: {error}", EXIT_FAILED
+    complain(message)
     return code

@@ -16,15 +16,16 @@ from cra.atlas.importers.document import read_openapi
 from cra.atlas.importers.folder import write_atlas_folder
 from cra.atlas.importers.mcp import import_mcp
 from cra.atlas.importers.openapi import import_openapi
-from cra.atlas.manifest import Action, Atlas, ContextBlock, Finding
+from cra.atlas.manifest import Action, Atlas, Finding
 from cra.carp.conditions import RISK_TIERS
 from cra.carp.policy import Policy
 from cra.cli.files import read_json
+from cra.cli.findings import group_findings
 from cra.cli.resolve import TIER_STYLES
 from cra.cli.terminal import Cell, say, say_json, say_table
+from cra.cli.wording import injection_in_words, policy_in_words
 from cra.errors import ValidationError
 from cra.reference.resolve import evaluation_order
-from cra.timing.clock import NS_PER_SECOND
 
 POLICY_STYLES = {"deny": "red", "scope": "red", "require_approval": "yellow", "allow": "green"}
 
@@ -71,9 +72,13 @@ def validate(
 
 
 @app.command()
-def show(path: _AtlasPath) -> int:
+def show(path: _AtlasPath, as_json: _Json = False) -> int:
     """Show an atlas: actions by risk, policies in the order they are evaluated, context, capabilities."""
     atlas = cra.load_atlas(path)
+    policies = sorted(atlas.policies, key=evaluation_order)
+    if as_json:
+        say_json(_document(atlas, policies))
+        return 0
     say(f"{atlas.name}: {_summary(atlas)}", "bold")
     if atlas.description:
         say(atlas.description)
@@ -82,19 +87,13 @@ def show(path: _AtlasPath) -> int:
     if atlas.actions:
         by_risk = sorted(atlas.actions, key=lambda action: RISK_TIERS.index(action.risk_tier))
         say_table("Actions", ("action", "risk", "what it is"), [_action_row(action) for action in by_risk])
-    if atlas.policies:
-        say_table(
-            "Policies, in the order of evaluation",
-            ("policy", "type", "priority", "actions", "notes"),
-            [_policy_row(policy) for policy in sorted(atlas.policies, key=evaluation_order)],
-            numbers=("priority",),
-            folded=2,
-        )
+    if policies:
+        _say_policies(policies)
     if atlas.context_blocks:
         say_table(
             "Context",
             ("block", "priority", "tokens", "injected"),
-            [(b.block_id, b.priority, b.token_estimate, _trigger(b)) for b in atlas.context_blocks],
+            [(b.block_id, b.priority, b.token_estimate, injection_in_words(b)) for b in atlas.context_blocks],
             numbers=("priority", "tokens"),
         )
     if atlas.capabilities:
@@ -135,6 +134,21 @@ def _write(manifest: dict[str, Any], out: Path) -> int:
     return 0
 
 
+def _document(atlas: Atlas, policies: list[Policy]) -> dict[str, Any]:
+    """The manifest as written, and what only the runtime knows of it."""
+    return {
+        "atlas_id": atlas.atlas_id,
+        "version": atlas.version,
+        "digest": atlas.digest,
+        "evaluation_order": [policy.policy_id for policy in policies],
+        "context_blocks": [
+            {"block_id": block.block_id, "priority": block.priority, "token_estimate": block.token_estimate}
+            for block in atlas.context_blocks
+        ],
+        "manifest": atlas.manifest,
+    }
+
+
 def _summary(atlas: Atlas) -> str:
     counts = (
         (len(atlas.actions), "action"),
@@ -152,10 +166,13 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _say_findings(findings: tuple[Finding, ...]) -> None:
+    rows = group_findings(findings)
+    grouped = len(rows) < len(findings)
     say_table(
-        _counted(len(findings), "finding"),
-        ("code", "path", "message"),
-        [(Cell(finding.code, "yellow"), finding.path, finding.message) for finding in findings],
+        _counted(len(findings), "finding") + ("; those alike are one row, --json lists each" if grouped else ""),
+        ("code", *(["count"] if grouped else []), "path", "message"),
+        [(Cell(code, "yellow"), *([count] if grouped else []), path, message) for code, count, path, message in rows],
+        numbers=("count",),
         folded=2,
     )
 
@@ -171,35 +188,21 @@ def _action_row(action: Action) -> tuple[object, ...]:
     return action.action_id, Cell(action.risk_tier, TIER_STYLES[action.risk_tier]), "; ".join(about)
 
 
-def _policy_row(policy: Policy) -> tuple[object, ...]:
-    conditions = policy.conditions
-    names = [name for name in conditions.__struct_fields__ if getattr(conditions, name) not in (None, ())]
-    notes = ["shadow: changes nothing"] if policy.shadow else []
-    if names:
-        notes.append("when " + ", ".join(names))
-    if policy.required_scopes:
-        notes.append("scopes " + ", ".join(sorted(policy.required_scopes)))
-    if policy.limit is not None:
-        window = "a session" if policy.limit.window_ns is None else f"{policy.limit.window_ns / NS_PER_SECOND:g} s"
-        notes.append(f"{float(policy.limit.amount):g} in {window}, per {policy.limit.key}")
-    if policy.reason is not None:
-        notes.append(policy.reason)
-    actions = "every action" if policy.actions is None else ", ".join(policy.actions)
-    style = POLICY_STYLES.get(policy.type, "")
-    return policy.policy_id, Cell(policy.type, style), policy.priority, actions, "; ".join(notes)
-
-
-def _trigger(block: ContextBlock) -> str:
-    """When a block is injected, its conditions aside. PROTOCOL: Context."""
-    triggers = [
-        f"{label} {', '.join(values)}"
-        for label, values in (
-            ("keyword", block.keywords),
-            ("risk tier", block.risk_tiers),
-            ("goal names", block.inject_when),
-        )
-        if values
-    ]
-    if block.inject_mode == "always" or not triggers:
-        return "always"
-    return " or ".join(triggers)
+def _say_policies(policies: list[Policy]) -> None:
+    prioritized = any(policy.priority for policy in policies)
+    say_table(
+        "Policies, in the order of evaluation",
+        ("policy", "type", *(["priority"] if prioritized else []), "actions", "notes"),
+        [
+            (
+                policy.policy_id,
+                Cell(policy.type, POLICY_STYLES.get(policy.type, "")),
+                *([policy.priority] if prioritized else []),
+                "every action" if policy.actions is None else ", ".join(policy.actions),
+                policy_in_words(policy),
+            )
+            for policy in policies
+        ],
+        numbers=("priority",),
+        folded=2,
+    )

@@ -8,27 +8,37 @@ markup.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Literal
+from contextlib import contextmanager, suppress
+from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
 
+from cra.cli import layout
+
 PROGRESS_AFTER_SECONDS = 1.0
-PIPE_WIDTH = 10_000
-_GAP = 3
-_LEAST_WIDTH = 12
 
 
 class ReaderGone(Exception):
     """Whoever read the output has closed it; there is nobody left to tell anything."""
+
+
+class OutputFailed(Exception):
+    """Standard output does not take what is written to it; the message is the system's reason."""
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise ReaderGone from None
+    except OSError as error:
+        raise OutputFailed(error.strerror or str(error)) from None
 
 
 class _Console(Console):
@@ -54,30 +64,30 @@ def in_words(value: object) -> str:
 
 
 def _console(*, stderr: bool = False) -> Console:
-    stream = sys.stderr if stderr else sys.stdout
-    # A pipe gets one line a row: what is folded for a screen cannot be searched.
-    width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-    return _Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+    return _Console(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
-def say(text: object = "", style: str = "") -> None:
-    """One line on stdout; only a terminal breaks it."""
-    console = _console()
-    console.print(Text(clean(text), style=style), soft_wrap=not console.is_terminal)
+def say(text: object = "", style: str = "", *, fold: bool = True) -> None:
+    """One line on stdout; only a screen folds it, and not one that is there to be copied (`fold=False`)."""
+    _print(Text(clean(text), style=style), fold=fold)
+
+
+def _print(line: Text, *, fold: bool = True) -> None:
+    with _writing():
+        _console().print(line, soft_wrap=not (fold and sys.stdout.isatty()))
 
 
 def complain(text: object) -> None:
-    """One line on stderr, after the program's name."""
-    _console(stderr=True).print(Text.assemble(("cra: ", "bold red"), clean(text)), soft_wrap=True)
+    """One line on stderr, after the program's name, if stderr takes it."""
+    with suppress(OSError):
+        _console(stderr=True).print(Text.assemble(("cra: ", "bold red"), clean(text)), soft_wrap=True)
 
 
 def say_json(document: Any) -> None:
     """`document` as the one JSON document on stdout, ASCII only."""
-    try:
+    with _writing():
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
         sys.stdout.flush()
-    except BrokenPipeError:
-        raise ReaderGone from None
 
 
 def say_lines(lines: Iterable[bytes]) -> None:
@@ -86,12 +96,10 @@ def say_lines(lines: Iterable[bytes]) -> None:
         for line in lines:
             say(line.decode().removesuffix("\n"))
         return
-    try:
+    with _writing():
         sys.stdout.flush()
         sys.stdout.buffer.writelines(lines)
         sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        raise ReaderGone from None
 
 
 class Cell(str):
@@ -113,32 +121,21 @@ def say_table(
     numbers: Sequence[str] = (),
     folded: int = 1,
 ) -> None:
-    """A title and a table on stdout.
+    """A title and a table on stdout; columns in `numbers` are set flush right.
 
-    On a narrow screen the last `folded` columns are folded and the others kept whole, as long as that leaves room for them.
-    Those in `numbers` are set flush right.
+    On a screen the last `folded` columns are folded between words and the others kept whole; where that does not fit, every row
+    becomes a record of a few lines. In a pipe a row is one line, so that it can be searched.
     """
     console = _console()
     cells = [[Text(clean(cell), style=cell.style if isinstance(cell, Cell) else "") for cell in row] for row in rows]
-    kept = len(columns) - folded
-    widths = (max(len(columns[at]), *(row[at].cell_len for row in cells), 0) for at in range(kept))
-    # rich crops what it may not fold, so a screen too narrow for that has everything folded.
-    fits = sum(width + _GAP for width in widths) + folded * _LEAST_WIDTH <= console.width
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for position, name in enumerate(columns):
-        justify: Literal["left", "right"] = "right" if name in numbers else "left"
-        table.add_column(name, no_wrap=fits and position < kept, overflow="fold", justify=justify)
-    for row in cells:
-        table.add_row(*row)
     say()
     say(title, "bold")
-    if console.is_terminal:
-        console.print(table)
+    if not sys.stdout.isatty():
+        _print(Text("\n").join(layout.for_pipe(columns, cells, numbers)))
         return
-    with console.capture() as drawn:
-        console.print(table)
-    lines = (line.rstrip() for line in drawn.get().splitlines())
-    console.print(Text("\n".join(filter(None, lines))), soft_wrap=True)
+    with _writing():
+        for part in layout.for_screen(columns, cells, numbers, folded, console.width):
+            console.print(part)
 
 
 @contextmanager

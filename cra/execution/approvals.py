@@ -10,6 +10,7 @@ from collections import Counter, OrderedDict, defaultdict
 from hashlib import sha256
 from threading import Lock
 from typing import Literal
+from unicodedata import normalize
 
 import msgspec
 
@@ -86,6 +87,11 @@ class _Session:
         self.uses: Counter[Covered] = Counter()
         self.pending = 0
         self.decided = 0
+
+
+def _name(text: str) -> str:
+    """A name as a person reads it: case, width and white space around it make nobody else."""
+    return normalize("NFKC", text).casefold().strip()
 
 
 class ApprovalBook:
@@ -246,9 +252,9 @@ class ApprovalBook:
             approval = self._find(approval_id)
             if approval.status != "pending":
                 raise Conflict(f"approval {approval_id} is already {approval.status}, by {approval.decided_by}")
-            if not by.strip():
+            if not isinstance(by, str) or not by.strip():
                 raise InvalidParameters("say who decides: by= is empty")
-            if by.strip() == approval.agent_id.strip():
+            if _name(by) == _name(approval.agent_id):
                 raise ActionDenied(
                     f"approval {approval_id} is for the agent that is named in by=; somebody else has to decide",
                     policy_id=approval.policy_id,

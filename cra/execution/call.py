@@ -6,6 +6,7 @@ outcomes. PROTOCOL: Execute.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -14,6 +15,7 @@ import msgspec
 
 from cra.carp.policy import Policy
 from cra.carp.policy_set import PolicySet
+from cra.carp.request import Ask, narrow
 from cra.carp.resolution import Resolution
 from cra.carp.schema import Schema
 from cra.errors import (
@@ -35,7 +37,7 @@ from cra.execution.idempotency import Entry, Settled
 from cra.execution.limits import charges, limit_key, limit_state
 from cra.execution.parameters import check_parameters, copy_json, private_copy
 from cra.hotpath import canonical_json
-from cra.ids import format_uuid
+from cra.ids import UUID_PATTERN, format_uuid
 from cra.reference.resolve import DENIED, Verdict
 from cra.runtime import approval_payload
 from cra.timing.clock import NS_PER_SECOND
@@ -51,6 +53,10 @@ OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
 TIMEOUT = "TIMEOUT"
 WAIT_SLACK_SECONDS = 10
 MAX_KEY = 255
+MAX_ACTION_ID = 1_000
+ACTION_ID = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+NO_ACTION = "(not an action id)"
+NO_RESOLUTION = "(not a resolution id)"
 UNKNOWN = "unknown"
 
 
@@ -85,17 +91,21 @@ class Call:
         parameters: Mapping[str, Any] | None,
         resolution: Resolution | str,
         idempotency_key: str | None,
+        request: Ask | None = None,
     ) -> None:
         if not isinstance(resolution, (Resolution, str)):
             raise TypeError(f"resolution is a Resolution or its id, not {type(resolution).__name__}")
         self.session = session
         self.runtime = session.runtime
-        self.action_id = action_id
+        self.action_id = action_id if is_action_id(action_id) else NO_ACTION
+        self.request = request
+        """What a CARP request of operation `execute` asks: it can narrow what the resolution was for, never widen it."""
         self.given = {} if parameters is None else parameters
         self.given_resolution = resolution
         self.idempotency_key = idempotency_key
-        self.resolution_id = resolution if isinstance(resolution, str) else resolution.resolution_id
+        self.resolution_id = named_resolution(resolution)
         self.parameters_hash: str | None = None
+        self._ask = Ask("")
         self.execution_id = ""
         self._base = 0
         self._started_ns = 0
@@ -121,9 +131,8 @@ class Call:
         parameters: dict[str, Any] = self._check(private_copy, self.given)
         self.parameters_hash = digest = self.runtime.hash(parameters)
         self._check(check_parameters, action.parameters_schema, parameters)
-        cleared = self._clear(resolution, policy_set, parameters, digest)
-        executors = self.runtime.executors
-        executor = executors.get(self.action_id) or executors.get(action.executor or "")
+        cleared = self._clear(policy_set, parameters, digest)
+        executor = self.runtime.find_executor(action)
         if executor is None:
             self._refuse(
                 ExecutionError(
@@ -159,6 +168,12 @@ class Call:
             self._not_run(code, "the start of the execution could not be stored")
             raise
 
+    def check_open(self) -> None:
+        """Right before the executor: where the session has ended since, the execution is closed and must not run."""
+        if self._room is None:
+            self._undo.close()
+            raise self._unknown("its session ended before it ran")
+
     def _not_run(self, code: str, message: str) -> None:
         """Close an execution whose executor was never called: everything it took is given back."""
         self._close("action.failed", self._failure(code, message))
@@ -192,7 +207,8 @@ class Call:
 
     def _action(self, resolution: Resolution) -> tuple[PolicySet, Action]:
         """The action as it is now; the resolution must have allowed it, held it, or refused it for a limit alone."""
-        policy_set: PolicySet = self._check(self.session.policy_set, resolution.ask)
+        self._ask = resolution.ask if self.request is None else narrow(resolution.ask, self.request)
+        policy_set: PolicySet = self._check(self.session.policy_set, self._ask)
         position = policy_set.position.get(self.action_id)
         if position is None:
             self._refuse(ActionNotFound(f"no selected atlas defines the action {self.action_id!r}"), "Unknown action")
@@ -201,12 +217,10 @@ class Call:
             self._deny(refusal.reason, refusal.policy_id)
         return policy_set, policy_set.actions[position][1]
 
-    def _clear(
-        self, resolution: Resolution, policy_set: PolicySet, parameters: dict[str, Any], digest: str
-    ) -> Clearance:
+    def _clear(self, policy_set: PolicySet, parameters: dict[str, Any], digest: str) -> Clearance:
         """The policies again, this time with the parameters. Refuses what they deny, and holds what they hold."""
         self.runtime.expire_approvals()
-        cleared = clear(self.session, resolution.ask, policy_set, self.action_id, parameters, digest)
+        cleared = clear(self.session, self._ask, policy_set, self.action_id, parameters, digest)
         if cleared.verdict.result == "deny":
             self._refuse_denied(cleared.member, cleared.verdict)
         if cleared.verdict.result == "requires_approval":
@@ -333,7 +347,7 @@ class Call:
         if self._entry is not None:
             self._entry.execution_id = self.execution_id
             self.session.idempotency.succeed(self._entry, kept, len(canonical_json(kept)))
-        return Outcome("success", result, self.execution_id, self.action_id, self.resolution_id, duration_ms)
+        return Outcome("success", kept, self.execution_id, self.action_id, self.resolution_id, duration_ms)
 
     def failed(self, error: Exception) -> NoReturn:
         """The executor raised, did not come back in time, or could not be called."""
@@ -347,7 +361,7 @@ class Call:
             failure = self._unknown("it was cancelled")
         else:
             failure = ExecutionError(
-                f"the executor of {self.action_id} raised {type(error).__name__}: {error}",
+                f"the executor of {self.action_id} raised {_said(error)}",
                 execution_id=self.execution_id,
             )
         self._fail(failure, error, code=TIMEOUT if isinstance(error, ExecutorTimeout) else None)
@@ -439,6 +453,26 @@ class Call:
 
 def _effect(error: CRAError) -> str | None:
     return error.effect if isinstance(error, ExecutionError) else None
+
+
+def _said(error: Exception) -> str:
+    """An exception in words, even one that cannot be printed."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return type(error).__name__
+
+
+def is_action_id(value: object) -> bool:
+    """Whether a value can be the id of an action at all; what cannot is refused without being recorded."""
+    return isinstance(value, str) and len(value) <= MAX_ACTION_ID and ACTION_ID.fullmatch(value) is not None
+
+
+def named_resolution(resolution: Resolution | str) -> str:
+    """The id of a resolution as it may be recorded: one that was made up can be any string."""
+    if isinstance(resolution, Resolution):
+        return resolution.resolution_id
+    return resolution if UUID_PATTERN.fullmatch(resolution) else NO_RESOLUTION
 
 
 def _check_key(key: object) -> None:

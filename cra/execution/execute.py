@@ -20,6 +20,7 @@ def execute(call: Call) -> Outcome:
     try:
         if call.runtime.options.fail_closed:
             call.confirm(step.timeout_seconds)
+        call.check_open()
         try:
             result = call.runtime.threads.call(step.executor, step.parameters, step.timeout_seconds)
         except Exception as error:
@@ -43,6 +44,7 @@ async def aexecute(call: Call) -> Outcome:
     try:
         if call.runtime.options.fail_closed:
             await asyncio.to_thread(call.confirm, step.timeout_seconds)
+        call.check_open()
         try:
             result = await call.runtime.threads.acall(step.executor, step.parameters, step.timeout_seconds)
         except Exception as error:

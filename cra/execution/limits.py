@@ -29,8 +29,13 @@ def limit_key(policy: Policy, owner: Session, action_id: str) -> LimitKey:
         "session": ("session", owner.session_id),
         "global": ("global",),
     }[policy.limit.key]
-    life = (owner.session_id,) if policy.limit.window_ns is None and policy.limit.key == "action" else ()
+    life = (owner.session_id,) if _lasts_a_session(policy) else ()
     return (policy.atlas_id, policy.policy_id, *own, *life)
+
+
+def _lasts_a_session(policy: Policy) -> bool:
+    assert policy.limit is not None
+    return policy.limit.window_ns is None and policy.limit.key == "action"
 
 
 def limit_states(session: Session, plan: Plan, now_ns: int) -> tuple[LimitState, ...]:
@@ -72,6 +77,6 @@ def charges(
             if policy.shadow:
                 continue
             raise
-        if owner.session_id in key:
+        if policy.limit.key == "session" or _lasts_a_session(policy):
             owner.limit_keys.add(key)
         yield Charge(key, policy.limit, cost, enforced=not policy.shadow)

@@ -49,7 +49,8 @@ def parse_line(line: bytes) -> object:
         return parse(line.rstrip(b"\r\n"))
     except JSONProblem as problem:
         torn = "" if line.endswith(b"\n") else "; the file ends in this line, which may be torn off"
-        raise InvalidTraceEvent(f"{str(problem).replace('at line 1 ', 'at ')}{torn}") from None
+        what, where = problem.message.removesuffix(" at"), problem.position.removeprefix("line 1 ")
+        raise InvalidTraceEvent(f"{what} at {where}{torn}") from None
 
 
 def read_lines(file: BinaryIO) -> Iterator[bytes]:
@@ -64,12 +65,15 @@ def read_lines(file: BinaryIO) -> Iterator[bytes]:
 def read_events(source: PathLike | BinaryIO) -> Iterator[Event]:
     """The events of a trace file (a path, or a file open for reading bytes), in the grammar of any dialect, hashes unchecked.
 
-    Raises `InvalidTraceEvent` with the line's number, counted from 1, for the first line that is no event, and `StorageError`
-    when the file can not be read.
+    Raises `InvalidTraceEvent` with the path, where one was given, and the line's number, counted from 1, for the first line that
+    is no event, and `StorageError` when the file can not be read.
     """
     if isinstance(source, str | os.PathLike):
         with open_trace(source) as file:
-            yield from read_events(file)
+            try:
+                yield from read_events(file)
+            except InvalidTraceEvent as error:
+                raise InvalidTraceEvent(f"{os.fspath(source)}, {error.message}") from None
         return
     for number, line in enumerate(read_lines(source), 1):
         try:

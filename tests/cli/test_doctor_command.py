@@ -39,4 +39,4 @@ def test_a_missing_extra_is_a_warning(run, monkeypatch):
     code, out, _ = run("doctor")
     assert 0 == code
     assert "not installed" in out
-    assert 'pip install "cra[yaml]"' in out
+    assert "the extra cra[yaml] needs it: pip install PyYAML" in out

@@ -138,7 +138,8 @@ def test_the_version_is_printed(run):
 def test_without_the_extra_there_is_one_line(run, monkeypatch, missing):
     """A bare install says what to install, and nothing else."""
     monkeypatch.setattr("cra.cli.find_spec", lambda name: None if name == missing else object())
-    assert (3, "", 'cra: the command line needs typer and rich: pip install "cra[cli]"\n') == run("doctor")
+    hint = "cra: the command line needs typer and rich (the extra cra[cli]): pip install typer rich\n"
+    assert (3, "", hint) == run("doctor")
 
 
 def test_a_closed_pipe_is_quiet(spawn):

@@ -206,6 +206,7 @@ def test_a_bad_request_is_one_line_and_exit_code_2(run, golden, tmp_path, conten
     path.write_bytes(content)
     code, out, err = run("resolve", "--atlas", golden / "atlas.json", "--request", path)
     assert (2, "", 1) == (code, out, err.count("\n"))
+    assert str(path) in err
 
 
 def test_a_huge_request_is_refused_unread(run, golden, tmp_path):
@@ -223,6 +224,27 @@ def test_a_missing_atlas_is_exit_code_2(run):
     code, out, err = run("resolve", "--atlas", "no-such-atlas.json", "--goal", "x")
     assert (2, "") == (code, out)
     assert "no-such-atlas.json" in err
+
+
+def test_a_request_that_the_runtime_refuses_is_named(run, golden, tmp_path):
+    """What is wrong with a request beyond its schema names the file, too."""
+    request = json.loads((golden / "request.json").read_text())
+    path = tmp_path / "request.json"
+    path.write_text(json.dumps(request | {"operation": "validate"}))
+    code, _, err = run("resolve", "--atlas", golden / "atlas.json", "--request", path)
+    assert (2, 1) == (code, err.count("\n"))
+    assert str(path) in err
+
+
+def test_an_atlas_that_is_named_twice_is_a_wrong_call(run, golden, tmp_path):
+    """Both places are named, and nothing of the library's own options."""
+    other = tmp_path / "copy.json"
+    other.write_text((golden / "atlas.json").read_text())
+    code, out, err = run("resolve", "--atlas", golden / "atlas.json", "--atlas", other, "--goal", "x")
+    assert (2, "", 1) == (code, out, err.count("\n"))
+    for words in ("com.cra.conformance.simple", "named twice", str(golden / "atlas.json"), str(other), "--atlas"):
+        assert words in err
+    assert "replace" not in err
 
 
 def test_errors_are_json_with_json(run):

@@ -1,4 +1,4 @@
-"""Where the output goes when it cannot go anywhere: a full disk, a closed stream, a reader that has left."""
+"""Where the output goes when it cannot go anywhere: a full disk, a closed stream."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cra.cli.app import EXIT_FAILED, EXIT_READER_GONE
+from cra.cli.app import EXIT_FAILED
 
 ROOT = Path(__file__).parents[2]
 FULL = Path("/dev/full")
@@ -84,12 +84,3 @@ def test_nobody_to_complain_to_changes_nothing(commands, redirection, which, exp
 def test_no_stream_at_all_is_only_an_exit_code(commands):
     """With both outputs closed there is an exit code and nothing else."""
     assert (EXIT_FAILED, "", "") == _shell(">&- 2>&-", *commands["trace"])
-
-
-def test_a_reader_that_has_left_is_no_failure(spawn):
-    """`| head` gets no complaint on stderr."""
-    process = spawn("doctor")
-    process.stdout.close()
-    process.stdout = None
-    _, err = process.communicate(timeout=60)
-    assert ("", EXIT_READER_GONE) == (err, process.returncode)

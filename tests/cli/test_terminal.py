@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import sys
 import time
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cra.cli import terminal
+from cra.cli.layout import column_widths
 
 
 class Screen(io.StringIO):
@@ -21,6 +23,15 @@ class Screen(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+def _screen(monkeypatch: pytest.MonkeyPatch, width: int) -> Screen:
+    """A screen of that width as stdout."""
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("NO_COLOR", "1")
+    return screen
 
 
 @given(st.text(st.characters()))
@@ -66,10 +77,7 @@ def test_a_pipe_gets_one_line_a_row(capsys, monkeypatch):
 
 def test_a_narrow_terminal_folds_the_last_column(monkeypatch):
     """In 80 columns ids stay whole and the last column is folded; no line is wider."""
-    screen = Screen()
-    monkeypatch.setattr(sys, "stdout", screen)
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("NO_COLOR", "1")
+    screen = _screen(monkeypatch, 80)
     terminal.say_table("T", ("id", "text"), [("i" * 40, "word " * 50)])
     lines = re.sub(r"\x1b\[\d*m", "", screen.getvalue()).splitlines()
     assert any("i" * 40 in line for line in lines)
@@ -79,19 +87,62 @@ def test_a_narrow_terminal_folds_the_last_column(monkeypatch):
 @pytest.mark.parametrize("width", [20, 40, 80])
 def test_nothing_is_cropped_on_any_screen(monkeypatch, width):
     """Where even the ids do not fit they are folded too: every character of every cell is shown."""
-    screen = Screen()
-    monkeypatch.setattr(sys, "stdout", screen)
-    monkeypatch.setenv("COLUMNS", str(width))
-    terminal.say_table("T", ("id", "risk", "text"), [("i" * 70, "r" * 20, "t" * 100)])
-    shown = screen.getvalue().partition("─")[2]
-    assert (70, 20, 100) == tuple(shown.count(letter) for letter in "irt")
+    screen = _screen(monkeypatch, width)
+    terminal.say_table("T", ("name", "size", "more"), [("J" * 70, "K" * 20, "L" * 100)])
+    assert (70, 20, 100) == tuple(screen.getvalue().count(letter) for letter in "JKL")
+
+
+def test_a_pipe_gets_nothing_behind_the_last_word(capsys):
+    """No trailing spaces, no rules: the header and the rows, aligned."""
+    terminal.say_table("T", ("id", "n", "text"), [("abc", 5, "two words"), ("d", 10, "")], numbers=("n",))
+    assert "\nT\nid    n  text\nabc   5  two words\nd    10\n" == capsys.readouterr().out
+
+
+def test_a_full_screen_breaks_between_words(monkeypatch):
+    """As long as the longest words fit, no word is broken, and what needs more room gets more."""
+    screen = _screen(monkeypatch, 60)
+    actions = ", ".join(f"thing.{number:020}" for number in range(5))
+    terminal.say_table("T", ("id", "actions", "notes"), [("i" * 12, actions, "word " * 9)], folded=2)
+    shown = re.sub(r"\x1b\[\d*m", "", screen.getvalue())
+    assert 60 >= max(map(len, shown.splitlines()))
+    assert "─" in shown
+    for word in ("i" * 12, *actions.split()):
+        assert word in shown
+
+
+def test_a_small_screen_gets_records(monkeypatch):
+    """Where a word would have to be broken, a row becomes a record: what is never folded first, then a line for each column."""
+    screen = _screen(monkeypatch, 40)
+    terminal.say_table(
+        "T", ("id", "n", "actions", "notes"), [("i" * 12, 7, "a" * 24, ""), ("j", 8, "b", "c")], folded=2
+    )
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[\d*m", "", screen.getvalue()).splitlines()]
+    assert ["", "T", "i" * 12 + "  7", "    actions: " + "a" * 24, "j  8", "    actions: b", "    notes: c"] == lines
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=6), st.integers(0, 200))
+def test_columns_fit_or_are_refused(columns, room):
+    """No column is narrower than its least width or wider than its content, and together they fit into the room."""
+    least = [min(pair) for pair in columns]
+    natural = [max(pair) for pair in columns]
+    widths = column_widths(natural, least, room)
+    if widths is None:
+        assert sum(least) > room
+    else:
+        assert sum(widths) <= room
+        assert all(narrow <= width <= wide for narrow, width, wide in zip(least, widths, natural))
+
+
+def test_a_line_to_copy_is_never_folded(monkeypatch):
+    """What is there to be copied stays one line on any screen."""
+    screen = _screen(monkeypatch, 40)
+    terminal.say("word " * 20, fold=False)
+    assert 1 == screen.getvalue().rstrip().count("\n") + 1
 
 
 def test_a_terminal_breaks_lines_between_words(monkeypatch):
     """A sentence longer than the screen is broken where a person would."""
-    screen = Screen()
-    monkeypatch.setattr(sys, "stdout", screen)
-    monkeypatch.setenv("COLUMNS", "80")
+    screen = _screen(monkeypatch, 80)
     terminal.say("word " * 50)
     assert {"word"} == set(screen.getvalue().split())
     assert max(map(len, screen.getvalue().splitlines())) <= 80
@@ -148,6 +199,26 @@ def test_a_closed_pipe_is_one_exception(monkeypatch, say):
         say()
     with contextlib.suppress(BrokenPipeError):  # what is left in the buffer
         closed.close()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full to write to")
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda: terminal.say("x"),
+        lambda: terminal.say_json({}),
+        lambda: terminal.say_lines([b"x"]),
+        lambda: terminal.say_table("T", ("a",), []),
+    ],
+)
+def test_a_full_disk_is_one_exception(monkeypatch, say):
+    """Text, JSON, lines and tables report an output that takes no more in the same way, with the system's reason."""
+    full = io.TextIOWrapper(io.FileIO("/dev/full", "w"), encoding="utf-8", write_through=True)
+    monkeypatch.setattr(sys, "stdout", full)
+    with pytest.raises(terminal.OutputFailed, match="No space left on device"):
+        say()
+    with contextlib.suppress(OSError):  # what is left in the buffer
+        full.close()
 
 
 @pytest.mark.parametrize(("stream", "shown"), [(Screen, True), (io.StringIO, False)])

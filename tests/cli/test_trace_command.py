@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 import cra
+from cra.cli import events as event_lines
+from cra.cli import main
 from cra.reference.chain import TAIL_NOTICE
 from cra.trace.event import GENESIS_HASH
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT / "tests" / "data"
 
 
 def _lines(path: Path) -> list[dict]:
@@ -28,6 +35,102 @@ def test_a_sound_trace_is_verified(run, trace_file):
     assert (0, "") == (code, err)
     assert f"trace verified: {len(_lines(trace_file))} events" in out
     assert TAIL_NOTICE in out
+
+
+def _anchor(path: Path, sequence: int = -1) -> str:
+    """The anchor of a trace of one session, at its end or at a sequence."""
+    event = _lines(path)[sequence]
+    return f"{event['session_id']}:{event['sequence']}:{event['event_hash']}"
+
+
+def test_the_anchor_of_one_session_is_printed(run, trace_file):
+    """It is there to be kept, on a line of its own, and the note says what it is for."""
+    _, out, _ = run("trace", "verify", trace_file)
+    assert f"anchor: {_anchor(trace_file)}" in out.splitlines()
+    assert "--anchor" in out
+
+
+def test_the_note_on_cut_tails_is_given_once(run, trace_file, foreign_trace, tmp_path):
+    """Of several files too, at the end, and no anchor is printed then."""
+    other = shutil.copy(trace_file, tmp_path / "other.jsonl")
+    code, out, _ = run("trace", "verify", trace_file, other)
+    assert 0 == code
+    assert 1 == out.count(TAIL_NOTICE)
+    assert out.index(TAIL_NOTICE) > out.rindex("trace verified")
+    assert "anchor: " not in out
+
+
+def test_a_trace_that_reaches_its_anchor_is_sound(run, trace_file):
+    """With an anchor at the end or before it nothing is left to note."""
+    for sequence in (-1, 0, 3):
+        code, out, err = run("trace", "verify", trace_file, "--anchor", _anchor(trace_file, sequence))
+        assert (0, "") == (code, err)
+        assert TAIL_NOTICE not in out
+
+
+def test_a_cut_tail_is_found_with_the_anchor(run, trace_file):
+    """A trace that ends before its anchor is exit code 1, though its chain is sound."""
+    anchor = _anchor(trace_file)
+    events = _lines(trace_file)
+    _write(trace_file, events[:-1])
+    assert 0 == run("trace", "verify", trace_file).code
+    code, out, _ = run("trace", "verify", trace_file, "--anchor", anchor)
+    assert 1 == code
+    assert "chain_broken" in out
+    assert "its tail was cut" in out
+    (file,) = json.loads(run("trace", "verify", trace_file, "--anchor", anchor, "--json").out)["files"]
+    session = file["sessions"][events[0]["session_id"]]
+    assert (False, "chain_broken", len(events) - 1) == (file["valid"], file["error_type"], file["error_index"])
+    assert (False, "chain_broken") == (session["valid"], session["error_type"])
+
+
+def test_a_rewritten_trace_is_found_with_the_anchor(run, trace_file):
+    """A trace whose hashes fit again is not the anchored one: the line is named."""
+    anchor = _anchor(trace_file, 2)
+    events = _lines(trace_file)
+    events[0]["payload"]["goal"] = "Something else"
+    _write(trace_file, _chained(events))
+    assert 0 == run("trace", "verify", trace_file).code
+    code, out, _ = run("trace", "verify", trace_file, "--anchor", anchor)
+    assert 1 == code
+    assert f"line 3 of {len(events)}: chain_broken" in out
+    assert "rewritten" in out
+
+
+def test_an_anchor_belongs_to_its_session(run, trace_file, foreign_trace, tmp_path):
+    """Files with other sessions are verified as ever; a session that no file has was cut off as a whole."""
+    other = {"agent": "other", "goal": "Something else"}
+    second = tmp_path / "second.jsonl"
+    atlas = trace_file.parent / "atlas.json"
+    shutil.copy(DATA / "golden" / "simple-resolve" / "atlas.json", atlas)
+    run("resolve", "--atlas", atlas, "--goal", other["goal"], "--trace-out", second)
+    anchor = _anchor(trace_file)
+    code, out, _ = run("trace", "verify", second, trace_file, "--anchor", anchor)
+    assert 0 == code
+    assert 1 == out.count(TAIL_NOTICE)  # the other session has no anchor
+    code, out, _ = run("trace", "verify", second, "--anchor", anchor)
+    assert 1 == code
+    assert f"no file has the session {anchor[:36]}" in out
+    document = json.loads(run("trace", "verify", second, "--anchor", anchor, "--json").out)
+    assert (False, [anchor[:36]]) == (document["valid"], document["missing_sessions"])
+
+
+def test_a_broken_trace_stays_broken_with_an_anchor(run, trace_file):
+    """What is wrong without the anchor is what is reported."""
+    anchor = _anchor(trace_file, 0)
+    with trace_file.open("a") as file:
+        file.write("{}\n")
+    code, out, _ = run("trace", "verify", trace_file, "--anchor", anchor)
+    assert 1 == code
+    assert "malformed_event" in out
+
+
+@pytest.mark.parametrize("anchor", ["", "x", "0192f3a1-7c4e-7d2a-9b1f-3c5e7a9b1d3f:1", "x:1:" + "0" * 64])
+def test_what_is_no_anchor_is_a_wrong_call(run, trace_file, anchor):
+    """An anchor is a session, a sequence and a hash."""
+    code, out, err = run("trace", "verify", trace_file, "--anchor", anchor)
+    assert (2, "", 1) == (code, out, err.count("\n"))
+    assert "SESSION:SEQUENCE:HASH" in err
 
 
 def _chained(events: list[dict]) -> list[dict]:
@@ -175,13 +278,102 @@ def test_a_long_payload_is_cut(run, trace_file):
     assert "x" * 1000 not in out
 
 
+def test_payloads_are_shown_as_names_and_values(run, trace_file):
+    """`name=value`, in quotes where the value would not be one word; in a pipe ids and hashes are whole."""
+    events = _lines(trace_file)
+    events[0]["payload"] = {"agent_id": "bot", "goal": 'Say "hi" to a=b', "empty": "", "list": ["a", 1], "none": None}
+    _, out, _ = run("trace", "show", _write(trace_file, events))
+    assert r'agent_id=bot goal="Say \"hi\" to a=b" empty="" list=["a", 1] none=null' in out
+    assert f"request_id={events[1]['payload']['request_id']}" in out
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_screen_gets_an_event_in_one_or_two_lines(run, monkeypatch, tmp_path, width):
+    """Ids and hashes are shortened, and what does not fit behind the event's type is below it."""
+    path = tmp_path / "t.jsonl"
+    run("resolve", "--atlas", ROOT / "examples" / "github" / "atlas", "--goal", "Close issues", "--trace-out", path)
+    events = [cra.Event(**event) for event in _lines(path)]
+    longest = "github.add_pull_request_review_comment_reaction"
+    blocks = [event_lines.on_screen(event, width).plain.split("\n") for event in events]
+    assert {1, 2} >= {len(lines) for lines in blocks}
+    assert width >= max(len(line) for lines in blocks for line in lines)
+    assert any(f"action_id={longest}" in line for lines in blocks for line in lines)
+    for event, lines in zip(events, blocks):
+        assert event.event_type in lines[0]
+        for name, value in event.payload.items():
+            assert f"{name}=" in " ".join(lines)
+            assert not (isinstance(value, str) and len(value) == 64) or f"{name}={value[:12]}… " in " ".join(lines) + " "
+    if width == 120:
+        assert all(len(lines) == 1 for event, lines in zip(events, blocks) if event.event_type == "policy.evaluated")
+
+
+def test_what_a_screen_cannot_hold_is_cut(run, trace_file):
+    """Two lines are all an event gets, however much it says."""
+    event = cra.Event(**(_lines(trace_file)[0] | {"payload": {f"name{n}": "wörd 字 " * 9 for n in range(9)}}))
+    lines = event_lines.on_screen(event, 80).split("\n")
+    assert 2 == len(lines)
+    assert 80 >= max(line.cell_len for line in lines)
+    assert lines[1].plain.endswith("…")
+
+
+def test_a_screen_is_told_the_session_and_shows_nothing_that_steers_it(monkeypatch, run, trace_file):
+    """The session's whole id is above its events; control characters are spelt out."""
+
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    events = _lines(trace_file)
+    events[0]["payload"]["agent_id"] = "\x9b31m"
+    path = _write(trace_file, events)
+    monkeypatch.setattr(sys, "stdout", screen := Screen())
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert 0 == main(["trace", "show", str(path)])
+    shown = screen.getvalue()
+    assert events[0]["session_id"] in shown
+    assert r"agent_id=\x9b31m" in shown
+    assert "\x9b" not in shown
+
+
+def test_a_trace_as_one_json_document(run, trace_file):
+    """`show --json` holds every event as it is, session by session."""
+    code, out, err = run("trace", "show", trace_file, "--json")
+    assert (0, "") == (code, err)
+    events = _lines(trace_file)
+    assert {"sessions": [{"session_id": events[0]["session_id"], "events": events}]} == json.loads(out)
+
+
 def test_showing_what_is_no_trace_is_a_wrong_call(run, tmp_path):
     """A file that holds something else is exit code 2 with the line's number."""
     path = tmp_path / "x.jsonl"
     path.write_text("hello\n")
     code, _, err = run("trace", "show", path)
     assert (2, 1) == (code, err.count("\n"))
-    assert "line 1" in err
+    assert f"{path}, line 1: " in err
+
+
+def test_of_two_traces_the_bad_one_is_named(run, trace_file, tmp_path):
+    """`diff` says which of its files is no trace."""
+    path = tmp_path / "x.jsonl"
+    path.write_text("hello\n")
+    for pair in ((trace_file, path), (path, trace_file)):
+        code, _, err = run("trace", "diff", *pair)
+        assert (2, 1) == (code, err.count("\n"))
+        assert f"{path}, line 1: " in err
+
+
+def test_a_trace_that_cannot_be_replayed_is_named(run, trace_file, golden):
+    """Be it no trace at all, or one that is cut."""
+    atlas = golden / "atlas.json"
+    _write(trace_file, _lines(trace_file)[:4])
+    code, _, err = run("trace", "replay", trace_file, "--atlas", atlas)
+    assert (1, 1) == (code, err.count("\n"))
+    assert "the trace is cut" in err
+    assert str(trace_file) in err
+    trace_file.write_text("hello\n")
+    code, _, err = run("trace", "replay", trace_file, "--atlas", atlas)
+    assert (2, 1) == (code, err.count("\n"))
+    assert f"{trace_file}, line 1: " in err
 
 
 def test_a_trace_equals_itself(run, trace_file):
@@ -237,6 +429,41 @@ def test_a_trace_that_says_otherwise_does_not_replay(run, trace_file, golden):
     assert (1, False) == (code, json.loads(out)["valid"])
 
 
+def test_a_policy_set_that_the_atlases_do_not_have_is_explained(run, trace_file, golden, tmp_path):
+    """An atlas that was changed, or is missing: the recorded hash and how many resolutions have it."""
+    manifest = json.loads((golden / "atlas.json").read_text()) | {"version": "9.9.9"}
+    changed = tmp_path / "atlas.json"
+    changed.write_text(json.dumps(manifest))
+    recorded = next(e["payload"]["policy_set"] for e in _lines(trace_file) if "policy_set" in e["payload"])
+    code, out, _ = run("trace", "replay", trace_file, "--atlas", changed)
+    assert 1 == code
+    assert "0 of 1 resolutions reproduced" in out
+    assert f"policy set {recorded}" in out
+    assert "changed" in out
+    assert "missing" in out
+    assert "null" not in out
+
+
+def test_what_is_not_recomputed_is_explained(run, tmp_path, golden):
+    """The count has its reason with it."""
+    manifest = json.loads((golden / "atlas.json").read_text())
+    manifest["policies"].append(
+        {"policy_id": "where", "type": "deny", "conditions": {"context_matches": {"env": "prod*"}}}
+    )
+    atlas = tmp_path / "atlas.json"
+    atlas.write_text(json.dumps(manifest))
+    with cra.Resolver() as resolver:
+        resolver.load_atlas(atlas)
+        session = resolver.create_session(agent_id="bot", goal="x", context={"env": "test"})
+        session.resolve("Look around")
+        trace = resolver.trace(session.session_id)
+    path = _write(tmp_path / "t.jsonl", [event.to_dict() for event in trace])
+    code, out, _ = run("trace", "replay", path, "--atlas", atlas)
+    assert 0 == code
+    assert "0 of 1 resolutions reproduced, 1 not recomputed" in out
+    assert "context value" in out
+
+
 def test_one_session_is_exported_from_a_store(run, golden, tmp_path, trace_file):
     """`export` gives the stored bytes, on stdout or in a file."""
     session_id = _lines(trace_file)[0]["session_id"]
@@ -260,17 +487,38 @@ def test_an_unknown_session_is_not_exported(run, tmp_path):
     assert "has no session 0192f3a1-7c4e-7d2a-9b1f-3c5e7a9b1d3f" in err
 
 
+SESSION = "0192f3a1-7c4e-7d2a-9b1f-3c5e7a9b1d3f"
+
+
 def test_a_store_that_is_not_there_is_not_made(run, tmp_path):
     """A mistyped folder is a wrong call and leaves no folder behind."""
     folder = tmp_path / "mistyped"
-    code, _, err = run("trace", "export", "--storage", f"jsonl:///{folder}", "--session", "x")
+    code, _, err = run("trace", "export", "--storage", f"jsonl:///{folder}", "--session", SESSION)
     assert 2 == code
     assert "there is no folder" in err
     assert not folder.exists()
 
 
-def test_a_store_of_another_kind_is_named(run):
-    """Stores that this version does not have are refused in one line."""
-    code, _, err = run("trace", "export", "--storage", "postgresql://db/audit", "--session", "x")
-    assert (3, 1) == (code, err.count("\n"))
-    assert "not available" in err
+@pytest.mark.parametrize(
+    "url",
+    ["./audit", "audit", "jsonl:", "jsonl:///", "jsonl://audit", "sqlite:///x.db", "postgresql://db/audit", "null:", "tape:", ""],
+)
+def test_what_names_no_store_is_a_wrong_call(run, url):
+    """A URL that is mistyped, or names a store that this version does not have, is exit code 2, in one line."""
+    code, out, err = run("trace", "export", "--storage", url, "--session", SESSION)
+    assert (2, "", 1) == (code, out, err.count("\n"))
+    assert "--storage" in err
+
+
+def test_a_session_id_is_a_uuid(run, tmp_path):
+    """Anything else is a wrong call."""
+    code, out, err = run("trace", "export", "--storage", f"jsonl:///{tmp_path}", "--session", "nope")
+    assert (2, "", 1) == (code, out, err.count("\n"))
+    assert "--session" in err
+
+
+def test_a_store_that_the_system_refuses_is_a_failure(run, tmp_path):
+    """A file of the store that cannot be read is exit code 3."""
+    (tmp_path / f"{SESSION}.trace.jsonl").mkdir()
+    code, out, err = run("trace", "export", "--storage", f"jsonl:///{tmp_path}", "--session", SESSION)
+    assert (3, "", 1) == (code, out, err.count("\n"))

@@ -222,6 +222,13 @@ def test_a_file_that_is_no_strict_json_is_refused(tmp_path: Path, text: bytes, m
     assert error.message.startswith(f"{path} is no strict JSON")
 
 
+@pytest.mark.parametrize("text", ["{", "{}"])
+def test_of_a_folder_the_manifest_is_named(tmp_path: Path, text: str) -> None:
+    """The error names the file that is wrong, not only the folder that was given."""
+    (tmp_path / "atlas.json").write_text(text)
+    assert str(tmp_path / "atlas.json") in refusal(tmp_path).message
+
+
 @pytest.mark.parametrize("text", ["[]", "7", "null", '"atlas"'])
 def test_json_that_is_no_object_is_refused(tmp_path: Path, text: str) -> None:
     """A manifest is an object."""

@@ -441,9 +441,14 @@ def test_the_limit_of_an_action_is_announced_by_its_own_id(open_session: Open) -
         ({"context": []}, "/context"),
         ({"atlas_ids": [1]}, "/atlas_ids/0"),
         ({"context_budget": -1}, "/context_budget"),
-        ({"context_hints": "stale"}, None),
-        ({"required_capabilities": "read"}, None),
-        ({"atlas_ids": ATLAS_ID}, None),
+        ({"context_hints": "stale"}, "/context_hints"),
+        ({"context_hints": 5}, "/context_hints"),
+        ({"required_capabilities": "read"}, "/required_capabilities"),
+        ({"atlas_ids": ATLAS_ID}, "/atlas_ids"),
+        ({"context": {"key": float("nan")}}, "/context/key"),
+        ({"context": {"key": "x" * 70_000}}, "/context"),
+        ({"context_hints": ["x"] * 101}, "/context_hints"),
+        ({"required_capabilities": ["x" * 256]}, "/required_capabilities"),
     ],
 )
 def test_a_bad_argument_is_refused_before_anything_is_recorded(

@@ -173,7 +173,7 @@ class TestWhatRuns:
         """The one registered for the action goes first, then the one for its `executor`."""
         actions = [{"action_id": each, "executor": "http"} for each in ("a.b", "a.c")]
         world = make_world(atlas(*actions))
-        world.resolver.register("http", lambda: "http")
+        world.resolver.register("http", lambda: "http", shared=True)
         world.resolver.register("a.c", lambda: "own")
         session = world.open()
         resolution = session.resolve("x")
@@ -220,7 +220,7 @@ class TestWhatRuns:
     def test_exception_that_cannot_be_shown_still_ends_the_execution(
         self, make_world: Any, atlas: Any, run: Any
     ) -> None:
-        """Even what breaks in the telling is told: as unknown."""
+        """The type of the exception is told, whatever its `__str__` does."""
 
         class Mute(Exception):
             def __str__(self) -> str:
@@ -232,9 +232,9 @@ class TestWhatRuns:
         world = make_world(atlas("a.b"))
         world.resolver.register("a.b", executor)
         session = world.open()
-        with pytest.raises(RuntimeError, match="no words"):
+        with pytest.raises(cra.ExecutionError, match="raised Mute$"):
             run(session, "a.b", resolution=session.resolve("x"))
-        assert ["OUTCOME_UNKNOWN"] == [payload["error_code"] for payload in world.payloads(session, "action.failed")]
+        assert ["EXECUTION_ERROR"] == [payload["error_code"] for payload in world.payloads(session, "action.failed")]
         assert {} == session.open_calls
 
 

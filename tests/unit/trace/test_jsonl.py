@@ -18,7 +18,7 @@ from cra.reference.canonical import canonical_json
 from cra.reference.grammar import FIELDS
 from cra.testing.traces import make_trace
 from cra.trace.event import Event
-from cra.trace.jsonl import MAX_LINE_BYTES, dump_line, read_events, read_lines, write_events
+from cra.trace.jsonl import MAX_LINE_BYTES, dump_line, parse_line, read_events, read_lines, write_events
 
 FOREIGN = Path(__file__).parents[2] / "data" / "foreign-traces" / "cra-rust-session.trace.jsonl"
 TRACE = make_trace(
@@ -125,6 +125,23 @@ def test_a_bad_line_is_named_by_its_number(line: bytes, said: str) -> None:
     with pytest.raises(InvalidTraceEvent, match=r"^line 2: ") as caught:
         next(reader)
     assert said in caught.value.message
+
+
+def test_of_a_path_the_file_is_named_too(tmp_path: Path) -> None:
+    """Who reads several files has to know which one is wrong."""
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(dump_line(TRACE[0]) + b"hello\n")
+    with pytest.raises(InvalidTraceEvent) as caught:
+        list(read_events(path))
+    assert caught.value.message.startswith(f"{path}, line 2: ")
+
+
+@pytest.mark.parametrize("line", [b'{"x": "', b"{", b"", b"{}x", b'{"x": "\t"}'])
+def test_a_column_is_given_once(line: bytes) -> None:
+    """A sentence of the parser that ends in `at` gets no second one."""
+    with pytest.raises(InvalidTraceEvent) as caught:
+        parse_line(line + b" ")
+    assert " at at " not in caught.value.message
 
 
 class CountingFile(io.RawIOBase):
