@@ -9,6 +9,7 @@ import os
 import platform
 import queue
 import threading
+import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
@@ -28,7 +29,7 @@ from cra.execution.execute import execute
 from cra.hotpath import implementation
 from cra.ids import IdSource, RandomIds, format_uuid
 from cra.reference.resolve import DefaultDecision
-from cra.runtime import Level, Options, Redact, Runtime, approval_payload
+from cra.runtime import ForkedLock, Level, Options, Redact, Runtime, approval_payload
 from cra.session import Session
 from cra.sessions import SessionTable
 from cra.storage.base import StorageBackend
@@ -155,10 +156,11 @@ class Resolver:
         )
         self._runtime.registry.on_evict = self._runtime.forget_policy_sets
         self._own_ids = own_ids
-        self._own_lock = threading.Lock()
+        self._lock = threading.Lock()
         self._own_ended = False
         self._started_ns = clock.monotonic_ns()
         self._sessions = SessionTable(self._runtime, self._is_stored)
+        _live.add(self)
         self._record(
             ("session.started", {"agent_id": RUNTIME_AGENT, "goal": "runtime"}),
             (
@@ -187,7 +189,7 @@ class Resolver:
 
     def _record(self, *events: tuple[str, dict[str, Any]], last: bool = False, room: Reservation | None = None) -> None:
         """Record events of the runtime's own session, whose ids come from a stream of its own; the `last` ones end it."""
-        with self._own_lock:
+        with self._lock:
             if self._own_ended:
                 raise InternalError("this resolver is closed; create a new one")
             base = self._own_ids.draw(self._runtime.clock.now_ns() // 1_000_000)
@@ -470,6 +472,14 @@ class Resolver:
                 last=True,
             )
 
+    def _end_in_child(self) -> None:  # pragma: no cover - runs in forked children only
+        """Whoever takes a lock in a forked child is told, where he might wait for ever."""
+        runtime = self._runtime
+        for part in (self, self._sessions, runtime, runtime.registry, runtime.approvals, runtime.limits):
+            vars(part)["_lock"] = ForkedLock()
+        for session in runtime.sessions.values():
+            vars(session)["lock"] = ForkedLock()
+
     def _uptime_ms(self) -> int:
         return (self._runtime.clock.monotonic_ns() - self._started_ns) // 1_000_000
 
@@ -496,3 +506,16 @@ def _loaded(*atlases: Atlas) -> list[tuple[str, dict[str, Any]]]:
 def _one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"{name} is {value!r}; it has to be one of {', '.join(map(repr, choices))}")
+
+
+# A fork happens to all resolvers at once.
+_live: weakref.WeakSet[Resolver] = weakref.WeakSet()
+
+
+def _end_in_child() -> None:  # pragma: no cover - runs in forked children only
+    for resolver in list(_live):
+        resolver._end_in_child()
+    _live.clear()
+
+
+os.register_at_fork(after_in_child=_end_in_child)

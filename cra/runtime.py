@@ -15,7 +15,7 @@ import msgspec
 from cra.atlas.manifest import Action
 from cra.atlas.registry import AtlasRegistry
 from cra.carp.policy_set import PolicySet
-from cra.errors import InvalidTraceEvent
+from cra.errors import InternalError, InvalidTraceEvent
 from cra.execution.approvals import Approval, ApprovalBook
 from cra.execution.executors import ExecutorThreads
 from cra.hotpath import hash_value
@@ -62,6 +62,16 @@ class Options(msgspec.Struct, frozen=True):
     record_values: bool
     idle_seconds: float
     life_seconds: float
+
+
+class ForkedLock:
+    """Stands where a lock was that a forked child inherited: its holder may be a thread that is not there."""
+
+    def __enter__(self) -> None:  # pragma: no cover - runs in forked children only
+        raise InternalError("this Resolver was inherited through a fork; create a new Resolver in the child process")
+
+    def __exit__(self, *_: object) -> None:
+        """Never entered."""
 
 
 class Runtime:

@@ -357,10 +357,6 @@ class Session:
                 raise SessionExpired(f"session {each.session_id} has expired; create a new one")
             each._active_ns = now
 
-    def record(self, *events: tuple[str, dict[str, Any]]) -> None:
-        """Record events of this session."""
-        self.runtime.recorder.record(self.runtime.events_record(self.header, *events))
-
     def end(self, reason: EndReason = "completed") -> None:
         """Close the session and its trace. Executions still open are closed as unknown. Raises `SessionAlreadyEnded`."""
         with self.lock:

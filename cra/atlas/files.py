@@ -1,7 +1,7 @@
 """Reads the bytes an atlas is made of: its manifest, and context files that must not lie outside its folder.
 
-Called by the loader only. It opens nothing but regular files, reads nothing before it has seen the size, and follows no link out
-of the folder. It knows nothing of what the bytes mean. PROTOCOL: Context files.
+Called by the loader, and by the importers for their documents. It opens nothing but regular files, reads nothing before it has
+seen the size, and follows no link out of the folder. It knows nothing of what the bytes mean. PROTOCOL: Context files.
 """
 
 from __future__ import annotations
@@ -57,9 +57,7 @@ def read_manifest(source: str | os.PathLike[str]) -> ManifestFile:
     is_folder = os.path.isdir(given)
     path = os.path.join(given, MANIFEST_NAME) if is_folder else given
     try:
-        # A device may act on being opened, so look first; the descriptor is looked at again, since the name may change.
-        _check_regular(os.stat(path), MAX_MANIFEST_BYTES)
-        data = _read_regular(os.open(path, _REGULAR), MAX_MANIFEST_BYTES)
+        data = read_regular_file(path, MAX_MANIFEST_BYTES)
     except UnusableFile as error:
         raise InvalidAtlasManifest(f"{path} {error}") from None
     except (OSError, ValueError) as error:
@@ -107,6 +105,13 @@ def _open_beneath(root: str, relative: str) -> int:
         return os.open(name, _REGULAR | os.O_NOFOLLOW, dir_fd=held)
     finally:
         os.close(held)
+
+
+def read_regular_file(path: str | os.PathLike[str], limit: int) -> bytes:
+    """The bytes of a regular file of at most `limit` bytes. Raises `UnusableFile` for any other, and `OSError`."""
+    # A device may act on being opened, so look first; the descriptor is looked at again, since the name may change.
+    _check_regular(os.stat(path), limit)
+    return _read_regular(os.open(path, _REGULAR), limit)
 
 
 def _read_regular(descriptor: int, limit: int) -> bytes:

@@ -24,6 +24,8 @@ MAX_LISTED = 100
 MAX_NAME = 255
 MAX_CONTEXT = 64 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+# A year before the calendar ends: what is added to the time of a request, a zone or a lifetime, stays inside of it.
+_END_OF_TIME = (datetime(9999, 1, 1, tzinfo=timezone.utc) - _EPOCH) // timedelta(seconds=1) * 1_000_000_000
 
 ActionId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\Z")]
 AtlasId = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]*(\.[a-z][a-z0-9-]*)+\Z")]
@@ -80,7 +82,8 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise invalid_request(error) from None
         if request.operation == "execute" and request.execution is None:
             raise InvalidCARPRequest("required when operation is 'execute'", path="/execution")
-        parse_timestamp(request.timestamp, "/timestamp")
+        if not 0 <= request.time_ns < _END_OF_TIME:
+            raise InvalidCARPRequest("the year is not between 1970 and 9998; correct it", path="/timestamp")
         requester = msgspec.structs.replace(
             request.requester,
             session_id=_uuid(request.requester.session_id, "/requester/session_id"),

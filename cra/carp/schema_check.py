@@ -8,20 +8,10 @@ PROTOCOL: Parameter conditions, Execute.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from itertools import islice
 
-from cra.carp.schema_walk import (
-    DEFINITIONS,
-    REFERENCES,
-    Document,
-    Path,
-    Targets,
-    children,
-    references,
-    subschemas,
-    unknown_keywords,
-)
+from cra.carp.schema_recursion import MAX_UNEVALUATED, endless, unevaluated_too_deep, used_by
+from cra.carp.schema_walk import REFERENCES, Document, Path, Targets, references, subschemas, unknown_keywords
 from cra.pointer import pointer
 from cra.strictjson import plain_copy, shorten
 
@@ -62,6 +52,8 @@ def prepare(document: Document, *, strict: bool) -> Document:
         _check_dialect(schema, path)
     if any(keyword in schema for _, schema in suspects for keyword in REFERENCES):
         _check_references(document, suspects)
+        _check_endless(document, found)
+    _check_unevaluated(document, found)
     unknown = unknown_keywords(document) if strict else []
     if unknown:
         raise SchemaProblem("JSON Schema 2020-12 does not know this keyword; it would never be checked", unknown[0])
@@ -108,6 +100,27 @@ def _check_references(document: Document, suspects: list[tuple[Path, Document]])
         raise SchemaProblem(f"with its references followed, the schema has more than {MAX_EXPANSION} subschemas")
 
 
+def _check_endless(document: Document, found: list[tuple[Path, Document]]) -> None:
+    path = endless(document, found)
+    if path is not None:
+        raise SchemaProblem(
+            "this schema applies itself to the same value again, without end; let it refer to itself for a part of the value "
+            "only, below `properties` or `items`",
+            pointer("", *path),
+        )
+
+
+def _check_unevaluated(document: Document, found: list[tuple[Path, Document]]) -> None:
+    path = unevaluated_too_deep(document, found)
+    if path is not None:
+        raise SchemaProblem(
+            "`unevaluatedProperties` and `unevaluatedItems` next to other schemas are allowed up to "
+            f"{MAX_UNEVALUATED} levels deep, and not in a schema that refers to itself, since each level doubles the work; "
+            "name the properties and use `additionalProperties`",
+            pointer("", *path),
+        )
+
+
 def _expansion(document: Document, targets: Targets) -> int:
     """How many subschemas one value can meet, every reference followed once: references of references multiply."""
     sizes: dict[int, int] = {}
@@ -116,14 +129,8 @@ def _expansion(document: Document, targets: Targets) -> int:
         schema = waiting[-1]
         if id(schema) not in sizes:
             sizes[id(schema)] = 0
-            waiting.extend(used for used in _used(schema, targets) if id(used) not in sizes)
+            waiting.extend(used for used in used_by(schema, targets) if id(used) not in sizes)
         else:
             waiting.pop()
-            sizes[id(schema)] = 1 + sum(sizes[id(used)] for used in _used(schema, targets))
+            sizes[id(schema)] = 1 + sum(sizes[id(used)] for used in used_by(schema, targets))
     return sizes[id(document)]
-
-
-def _used(schema: Document, targets: Targets) -> Iterator[Document]:
-    yield from (child for path, child in children(schema) if path[0] not in DEFINITIONS)
-    for _, reference in references(schema):
-        yield targets[reference][1]

@@ -33,6 +33,8 @@ _APPLICATORS = _SCHEMA | _SCHEMA_LIST | _SCHEMA_MAP
 _KEYWORDS = _APPLICATORS | _OTHER
 DEFINITIONS = ("$defs", "definitions")
 REFERENCES = ("$ref", "$dynamicRef")
+IN_PLACE = frozenset(("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas"))
+"""What applies schemas to the same value, not to a part of it; references do, too."""
 
 
 def children(schema: Document) -> Iterator[tuple[Path, Document]]:

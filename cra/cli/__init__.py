@@ -19,7 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done, 1 the answer is no, 2 the call was wrong, 3 the runtime failed, 130 interrupted. It never raises.
     """
     if any(find_spec(package) is None for package in EXTRA_PACKAGES):
-        print('cra: the command line needs typer and rich: pip install "cra[cli]"', file=sys.stderr)
+        hint = "cra: the command line needs typer and rich (the extra cra[cli]): pip install typer rich"
+        print(hint, file=sys.stderr)
         return 3
     from cra.cli.app import run
 

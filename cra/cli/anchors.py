@@ -44,7 +44,8 @@ def hold_to(anchor: Anchor, file: Path, found: FileVerification, dialect: str) -
     chain = cra.verify_chain(_of_session(file, anchor[0], lines), anchor=anchor, dialect=dialect)
     sessions = {**found.sessions, anchor[0]: chain}
     if chain.valid:
-        return msgspec.structs.replace(found, sessions=sessions)
+        notices = [each.message for each in sessions.values() if each.message is not None]
+        return msgspec.structs.replace(found, sessions=sessions, message=found.message if notices else None)
     assert chain.error_index is not None
     return msgspec.structs.replace(
         found,

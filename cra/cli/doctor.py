@@ -71,7 +71,10 @@ def _checks(facts: dict[str, Any], packages: list[dict[str, Any]]) -> list[dict[
     ]
     report = [{"ok": ok, "message": message} for ok, message in checks]
     report += [
-        {"ok": False, "message": f'{p["name"]} is not installed; for it: pip install "cra[{p["extra"]}]"'}
+        {
+            "ok": False,
+            "message": f"{p['name']} is not installed; the extra cra[{p['extra']}] needs it: pip install {p['name']}",
+        }
         for p in missing
     ]
     return report

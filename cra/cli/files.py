@@ -1,15 +1,18 @@
-"""Reading what a command was given: one file, bounded, strict.
+"""Reading what a command was given: one file, bounded, strict, and named in what is said of it.
 
-Used by the commands that take JSON; it never writes.
+Used by the commands that take files; it never writes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from cra.errors import CRAError
 from cra.strictjson import JSONProblem, parse
 
 MAX_BYTES = 16 * 1024 * 1024
@@ -24,4 +27,15 @@ def read_json(path: Path) -> Any:
     try:
         return parse(data)
     except JSONProblem as problem:
-        raise typer.BadParameter(f"{path} is not a JSON document: {problem}") from None
+        raise typer.BadParameter(f"{path} is no strict JSON: {problem}") from None
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """What is raised in here over the content of the file names the file."""
+    try:
+        yield
+    except CRAError as error:
+        if str(path) not in error.message:
+            error.args = (f"{error.message} (in {path})",)
+        raise

@@ -54,7 +54,7 @@ def for_screen(
     least = [*natural[:kept], *(_longest_word(columns, rows, at) for at in range(kept, len(columns)))]
     widths = column_widths(natural, least, width - GAP * len(columns))
     if widths is None:
-        yield from _records(columns, rows, kept)
+        yield from _records(columns, rows, numbers, kept)
         return
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, GAP - 1, 0, 0))
     for name, column_width in zip(columns, widths):
@@ -65,9 +65,11 @@ def for_screen(
     yield table
 
 
-def _records(columns: Sequence[str], rows: Rows, kept: int) -> Iterator[RenderableType]:
+def _records(columns: Sequence[str], rows: Rows, numbers: Sequence[str], kept: int) -> Iterator[RenderableType]:
     for row in rows:
-        yield Text(" " * GAP, overflow="fold").join(row[:kept])
+        head = [Text(f"{name} ") + cell if name in numbers else cell for name, cell in zip(columns[:kept], row)]
+        head[0].stylize("bold")
+        yield Text(" " * GAP, overflow="fold").join(head)
         for name, cell in zip(columns[kept:], row[kept:]):
             if cell:
                 yield Padding(Text.assemble((f"{name}: ", "dim"), cell, overflow="fold"), (0, 0, 0, INDENT))

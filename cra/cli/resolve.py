@@ -10,10 +10,12 @@ from typing import Annotated, Final, get_args
 
 import typer
 
+from cra.atlas.loader import load_atlas
+from cra.atlas.manifest import Atlas
 from cra.carp.conditions import RISK_TIERS
 from cra.carp.request import Request
 from cra.carp.resolution import Constraint, Resolution
-from cra.cli.files import read_json
+from cra.cli.files import naming, read_json
 from cra.cli.terminal import Cell, in_words, say, say_json, say_table
 from cra.reference.resolve import DEFAULT_POLICY_ID, DefaultDecision
 from cra.resolver import Resolver
@@ -66,20 +68,22 @@ def resolve(
         raise typer.BadParameter("give either --goal or --request")
     if request is not None and (agent is not None or risk_tier is not None or capability or hint):
         raise typer.BadParameter("a request names its agent, risk tier, capabilities and hints itself: leave them out")
-    asked = None if request is None else Request.parse(read_json(request))
+    asked = None if request is None else _asked(request)
+    atlases = _atlases(atlas)
 
     with Resolver(
         default_decision=default_decision,
         clock=None if asked is None else VirtualClock(start=asked.time_ns),
     ) as resolver:
-        for path in atlas:
-            resolver.load_atlas(path)
-        if asked is not None:
+        for each in atlases:
+            resolver.load_atlas(each)
+        if asked is not None and request is not None:
             # PROTOCOL: Requests. The session is the one that the request names, at the request's own time.
-            session = resolver.create_session(
-                agent_id=asked.requester.agent_id, goal=asked.task.goal, session_id=asked.requester.session_id
-            )
-            resolution = resolver.resolve(asked)
+            with naming(request):
+                session = resolver.create_session(
+                    agent_id=asked.requester.agent_id, goal=asked.task.goal, session_id=asked.requester.session_id
+                )
+                resolution = resolver.resolve(asked)
         else:
             assert goal is not None  # or the call had been refused above
             session = resolver.create_session(agent_id=agent or "cli", goal=goal)
@@ -97,6 +101,28 @@ def resolve(
         if trace_out is not None:
             say(f"trace of {len(events)} events written to {trace_out}")
     return int(resolution.decision.type == "deny")
+
+
+def _asked(request: Path) -> Request:
+    document = read_json(request)
+    with naming(request):
+        return Request.parse(document)
+
+
+def _atlases(paths: list[Path]) -> list[Atlas]:
+    """The atlases at the paths, each id once."""
+    named: dict[str, Path] = {}
+    atlases = []
+    for path in paths:
+        atlas = load_atlas(path)
+        if atlas.atlas_id in named:
+            raise typer.BadParameter(
+                f"the atlas {atlas.atlas_id} is named twice, by {named[atlas.atlas_id]} and {path}; leave one out",
+                param_hint="--atlas",
+            )
+        named[atlas.atlas_id] = path
+        atlases.append(atlas)
+    return atlases
 
 
 def _show(resolution: Resolution) -> None:

@@ -69,12 +69,23 @@ def _console(*, stderr: bool = False) -> Console:
 
 def say(text: object = "", style: str = "", *, fold: bool = True) -> None:
     """One line on stdout; only a screen folds it, and not one that is there to be copied (`fold=False`)."""
-    _print(Text(clean(text), style=style), fold=fold)
+    say_text(Text(clean(text), style=style), fold=fold)
 
 
-def _print(line: Text, *, fold: bool = True) -> None:
+def say_text(text: Text, *, fold: bool = True) -> None:
+    """Text with styles on stdout. What of it comes from outside has to be `clean` already."""
     with _writing():
-        _console().print(line, soft_wrap=not (fold and sys.stdout.isatty()))
+        _console().print(text, soft_wrap=not (fold and on_screen()))
+
+
+def on_screen() -> bool:
+    """Whether stdout is a terminal."""
+    return sys.stdout.isatty()
+
+
+def screen_width() -> int:
+    """The columns of the terminal that stdout is."""
+    return _console().width
 
 
 def complain(text: object) -> None:
@@ -92,7 +103,7 @@ def say_json(document: Any) -> None:
 
 def say_lines(lines: Iterable[bytes]) -> None:
     """Lines of UTF-8 on stdout: byte by byte as they are, unless a terminal would have to show them."""
-    if sys.stdout.isatty():
+    if on_screen():
         for line in lines:
             say(line.decode().removesuffix("\n"))
         return
@@ -130,8 +141,8 @@ def say_table(
     cells = [[Text(clean(cell), style=cell.style if isinstance(cell, Cell) else "") for cell in row] for row in rows]
     say()
     say(title, "bold")
-    if not sys.stdout.isatty():
-        _print(Text("\n").join(layout.for_pipe(columns, cells, numbers)))
+    if not on_screen():
+        say_text(Text("\n").join(layout.for_pipe(columns, cells, numbers)))
         return
     with _writing():
         for part in layout.for_screen(columns, cells, numbers, folded, console.width):

@@ -13,8 +13,14 @@ import msgspec
 import typer
 
 import cra
+from cra.cli.anchors import FORM, anchor_of, hold_to, parse_anchor
+from cra.cli.events import say_events
+from cra.cli.files import naming
+from cra.cli.replaying import say_replay
 from cra.cli.terminal import Cell, in_words, say, say_json, say_lines, say_table, working
-from cra.errors import SessionNotFound
+from cra.errors import SessionNotFound, StorageError
+from cra.ids import UUID_PATTERN
+from cra.reference.chain import TAIL_NOTICE
 from cra.reference.grammar import DIALECTS
 from cra.storage.open import open_storage
 from cra.trace.event import Event
@@ -22,7 +28,7 @@ from cra.trace.jsonl import dump_line, read_events, write_events
 from cra.trace.verify import FileVerification
 
 GRADE_STYLES = {"identical": "green", "semantically_equivalent": "green", "different": "red"}
-SUMMARY_WIDTH = 200
+ANCHOR_HINT = f"Keep the anchor of every session where the trace cannot be changed, and verify with --anchor {FORM}."
 
 app = typer.Typer(help="Verify, show, compare, replay and export traces.")
 
@@ -36,21 +42,37 @@ def verify(
         list[Path], typer.Argument(help="Traces: JSON lines.", exists=True, dir_okay=False, metavar="FILE...")
     ],
     dialect: Annotated[str, typer.Option(help="Who wrote it.", metavar="|".join(DIALECTS))] = "trace-1.0",
+    anchor: Annotated[
+        list[str] | None,
+        typer.Option(help="An event that a session has to reach, kept elsewhere. May be repeated.", metavar=FORM),
+    ] = None,
     as_json: _Json = False,
 ) -> int:
     """Check grammar, sequence, chain and hashes: exit code 0 when every file is sound, 1 when one is not."""
+    anchors = [parse_anchor(text) for text in anchor or ()]
     results: list[tuple[Path, FileVerification]] = []
     for file in files:
         with working(f"verifying {file.name}"):
-            results.append((file, cra.verify_file(file, dialect=dialect)))
-    valid = all(result.valid for _, result in results)
+            result = cra.verify_file(file, dialect=dialect)
+            for kept in anchors:
+                result = hold_to(kept, file, result, dialect)
+            results.append((file, result))
+    sessions = [item for _, result in results for item in result.sessions.items()]
+    missing = sorted({session_id for session_id, _, _ in anchors} - {session_id for session_id, _ in sessions})
+    valid = not missing and all(result.valid for _, result in results)
     if as_json:
-        say_json(
-            {"valid": valid, "files": [{"file": str(file)} | msgspec.to_builtins(result) for file, result in results]}
-        )
-    else:
-        for file, result in results:
-            _say_verification(file, result)
+        documents = [{"file": str(file)} | msgspec.to_builtins(result) for file, result in results]
+        say_json({"valid": valid, "files": documents, "missing_sessions": missing})
+        return int(not valid)
+    for file, result in results:
+        _say_verification(file, result)
+    for session_id in missing:
+        say(f"trace not valid: no file has the session {session_id}, which has an anchor", "bold red")
+    if len(sessions) == 1 and valid:
+        say(f"anchor: {anchor_of(*sessions[0])}", fold=False)
+    if any(result.valid and result.message for _, result in results):
+        say(TAIL_NOTICE, "dim")
+        say(ANCHOR_HINT, "dim")
     return int(not valid)
 
 
@@ -64,7 +86,7 @@ def _say_verification(file: Path, result: FileVerification) -> None:
                     session_id,
                     chain.event_count,
                     Cell("sound", "green") if chain.valid else Cell(chain.error_type, "red"),
-                    (chain.last_hash or "")[:16],
+                    f"{chain.last_hash[:12]}…" if chain.last_hash else "",
                 )
                 for session_id, chain in result.sessions.items()
             ],
@@ -74,27 +96,28 @@ def _say_verification(file: Path, result: FileVerification) -> None:
         say(f"warning: {warning}", "yellow")
     if result.error_index is None:
         say(f"trace verified: {result.event_count} events", "bold green")
-        if result.message:
-            say(result.message, "dim")
     else:
-        where = f"line {result.error_index + 1} of {result.event_count}"
+        line = result.error_index + 1
+        where = f"line {line} of {result.event_count}" if line <= result.event_count else "at its end"
         say(f"trace not valid: {file}, {where}: {result.error_type}: {result.message}", "bold red")
 
 
 @app.command()
-def show(file: _TraceFile) -> int:
-    """Show the events of a trace, one row each, session by session. It does not verify them."""
+def show(file: _TraceFile, as_json: _Json = False) -> int:
+    """Show the events of a trace, session by session. It does not verify them.
+
+    On a screen ids and hashes are shortened; in a pipe an event is one line, with all of them whole.
+    """
     sessions: dict[str, list[Event]] = {}
     with working(f"reading {file.name}"):
         for event in read_events(file):
             sessions.setdefault(event.session_id, []).append(event)
+    if as_json:
+        documents = [{"session_id": name, "events": [e.to_dict() for e in events]} for name, events in sessions.items()]
+        say_json({"sessions": documents})
+        return 0
     for session_id, events in sessions.items():
-        say_table(
-            f"session {session_id}, {events[0].timestamp[:10]}",
-            ("#", "time (UTC)", "event", "payload"),
-            [(event.sequence, event.timestamp[11:-1], event.event_type, _in_short(event.payload)) for event in events],
-            numbers=("#",),
-        )
+        say_events(f"session {session_id}, {events[0].timestamp[:10]}", events)
     return 0
 
 
@@ -127,26 +150,13 @@ def replay(
     as_json: _Json = False,
 ) -> int:
     """Recompute every resolution of a trace from its atlases: exit code 0 when all come out the same, 1 when not."""
-    with working("replaying"):
-        result = cra.replay(read_events(file), atlas)
+    with working("replaying"), naming(file):
+        events = list(read_events(file))
+        result = cra.replay(events, atlas)
     if as_json:
         say_json(result.to_dict())
-        return int(not result.valid)
-    say(
-        f"{result.reproduced} of {result.resolutions} resolutions reproduced, {result.not_recomputed} not recomputed",
-        "bold green" if result.valid else "bold red",
-    )
-    if result.mismatches:
-        say_table(
-            f"Mismatches ({len(result.mismatches)})",
-            ("session", "event", "message", "expected", "actual"),
-            [
-                (m.session_id, m.sequence, m.message, in_words(m.expected), in_words(m.actual))
-                for m in result.mismatches
-            ],
-            numbers=("event",),
-            folded=3,
-        )
+    else:
+        say_replay(result, events)
     return int(not result.valid)
 
 
@@ -157,12 +167,19 @@ def export(
     out: Annotated[Path | None, typer.Option(help="The file to write instead of stdout.", metavar="FILE")] = None,
 ) -> int:
     """Write one session's trace from a store, as JSON lines."""
+    if not UUID_PATTERN.fullmatch(session):
+        raise typer.BadParameter(
+            "a session id is a lower-case UUID; it is in every event, as session_id", param_hint="--session"
+        )
     folder = storage.removeprefix("jsonl:///")
     if folder != storage and not Path(folder).is_dir():
         raise typer.BadParameter(f"there is no folder {folder}", param_hint="--storage")
-    for backend in open_storage(storage):
-        with closing(backend):
-            events = list(backend.events(session))
+    try:
+        events = _stored(storage, session)
+    except StorageError as error:
+        if error.__cause__ is None:  # nothing that the system refused: the store refuses the call
+            raise typer.BadParameter(error.message, param_hint="--storage") from None
+        raise
     if not events:
         raise SessionNotFound(f"{storage} has no session {session}; its id is in every event, as session_id")
     if out is not None:
@@ -173,7 +190,7 @@ def export(
     return 0
 
 
-def _in_short(payload: dict[str, object]) -> str:
-    """A payload as `name value, name value`, cut where a row would become a page."""
-    text = ", ".join(f"{name} {in_words(value)}" for name, value in payload.items())
-    return text if len(text) <= SUMMARY_WIDTH else text[:SUMMARY_WIDTH] + "…"
+def _stored(storage: str, session_id: str) -> list[Event]:
+    (backend,) = open_storage(storage)
+    with closing(backend):
+        return list(backend.events(session_id))

@@ -19,6 +19,10 @@ from cra.reference.canonical import canonical_json
 from cra.reference.glob import glob_match
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+# A day inside the ends of the calendar, so that every zone has a local time.
+_FIRST_MICROSECOND = (datetime(1, 1, 2, tzinfo=timezone.utc) - _EPOCH) // _MICROSECOND
+_LAST_MICROSECOND = (datetime(9999, 12, 31, tzinfo=timezone.utc) - _EPOCH) // _MICROSECOND - 1
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -77,8 +81,12 @@ def scalar_text(value: object) -> str | None:
 
 
 def window_contains(window: TimeWindow, now_ns: int) -> bool:
-    """Whether the wall-clock time `now_ns` is inside the window; one over midnight belongs to the day it starts."""
-    local = (_EPOCH + timedelta(microseconds=now_ns // 1000)).astimezone(_zone(window.timezone))
+    """Whether the wall-clock time `now_ns` is inside the window; one over midnight belongs to the day it starts.
+
+    Times outside the calendar, whose local time cannot be told, are taken for its first or last day.
+    """
+    microseconds = min(max(now_ns // 1000, _FIRST_MICROSECOND), _LAST_MICROSECOND)
+    local = (_EPOCH + timedelta(microseconds=microseconds)).astimezone(_zone(window.timezone))
     second = local.hour * 3600 + local.minute * 60 + local.second
     today = local.weekday()
     if window.start < window.end:

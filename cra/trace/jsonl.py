@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -89,12 +90,31 @@ def read_events(source: PathLike | BinaryIO) -> Iterator[Event]:
 
 @contextmanager
 def open_trace(path: PathLike) -> Iterator[BinaryIO]:
-    """The file at `path`, open for reading bytes; `StorageError` when it can not be opened or read."""
+    """The file at `path`, open for reading bytes; `StorageError` when it is no regular file, or can not be opened or read."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_open_regular) as file:
             yield file
     except OSError as error:
         raise StorageError(f"cannot read the trace {os.fspath(path)!r}: {error.strerror}; check the path") from error
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """A descriptor of a regular file: what else there is may have no end, or make the reader wait for ever."""
+    # A device may act on being opened, so look first; the descriptor is looked at again, since the name may change.
+    _check_regular(path, os.stat(path))
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        _check_regular(path, os.fstat(descriptor))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check_regular(path: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+        raise StorageError(f"cannot read the trace {path!r}: it is {what}; write the trace to a file and give its path")
 
 
 def write_events(path: PathLike, events: Iterable[Event]) -> None:

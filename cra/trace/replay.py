@@ -2,7 +2,7 @@
 
 It decides with the same parts that decided in the first place, fed with what the trace says of the session and the request.
 Only what a trace cannot hold is taken on trust, and counted: the state of limits, and context values of which it has no more
-than a hash.
+than a hash. What has to hold without any atlas is `cra.trace.audit`'s.
 """
 
 from __future__ import annotations
@@ -26,18 +26,22 @@ from cra.hotpath import hash_value
 from cra.reference.match import Facts, scalar_text
 from cra.session import effective_tier
 from cra.strictjson import JSONProblem, parse
+from cra.trace.audit import Audit, missing_atlases
 from cra.trace.event import Event
 from cra.trace.expand import Draft, expand
 from cra.trace.record import ResolveRecord, SessionHeader
 
 MAX_SUBSETS = 4_096
+MAX_REASONS = 1_000
+NO_POLICY_SET = "no selection of the given atlases has the policy set of this resolution"
 NO_MATCH = "\0"
 _OF_A_RESOLVE = ("policy.evaluated", "context.injected", "context.redacted", "carp.resolution.completed")
 _HASH = re.compile("[0-9a-f]{64}")
 
 
 class Mismatch(msgspec.Struct, frozen=True):
-    """A resolution that came out differently. `sequence` is that of its request; `expected` is what the replay computed."""
+    """A resolution that came out differently (`sequence` is that of its request, `expected` what the replay computed), or an
+    event that contradicts the rest of the trace."""
 
     session_id: str
     sequence: int
@@ -46,28 +50,49 @@ class Mismatch(msgspec.Struct, frozen=True):
     actual: dict[str, Any] | None = None
 
 
+class NotRecomputed(msgspec.Struct, frozen=True):
+    """A resolution that was taken on trust; `sequence` is that of its request, or of the execution that rests on it."""
+
+    session_id: str
+    sequence: int
+    reason: str
+
+
 class Replay(msgspec.Struct, frozen=True):
-    """`resolutions` in the trace, of which `reproduced` came out the same. `not_recomputed` counts what was taken on trust:
-    limit outcomes, and resolutions whose inputs the trace does not hold."""
+    """`resolutions` in the trace, of which `reproduced` came out the same.
+
+    `not_recomputed` counts what was taken on trust: the outcomes of limits, and the `unknown` resolutions, those that could not
+    be recomputed since something they depend on is not in the trace. `not_recomputed_reasons` has the first 1,000 of the
+    latter.
+    """
 
     resolutions: int
     reproduced: int
     not_recomputed: int
     mismatches: tuple[Mismatch, ...] = ()
+    unknown: int = 0
+    not_recomputed_reasons: tuple[NotRecomputed, ...] = ()
 
     @property
     def valid(self) -> bool:
-        """Whether nothing came out differently."""
+        """Whether nothing came out differently, of what could be recomputed: see `complete`."""
         return not self.mismatches
+
+    @property
+    def complete(self) -> bool:
+        """Whether every resolution was recomputed and came out the same, the outcomes of limits aside."""
+        return self.reproduced == self.resolutions and not self.unknown
 
     def to_dict(self) -> dict[str, Any]:
         """The result in plain JSON types."""
-        mismatches = msgspec.to_builtins(list(self.mismatches))
-        return {"valid": self.valid, **msgspec.to_builtins(self), "mismatches": mismatches}
+        lists = {
+            name: msgspec.to_builtins(list(getattr(self, name))) for name in ("mismatches", "not_recomputed_reasons")
+        }
+        return {"valid": self.valid, "complete": self.complete, **msgspec.to_builtins(self), **lists}
 
 
 class Unknown(Exception):
-    """Something a resolution depends on is not in the trace."""
+    """Something a resolution depends on is not in the trace; the message says what."""
 
 
 class _Session(msgspec.Struct):
@@ -84,7 +109,9 @@ def replay(
     context: Mapping[str, Any] | None = None,
     hash_key: bytes | None = None,
 ) -> Replay:
-    """Compute every resolution again and compare its events.
+    """Compute every resolution again and compare its events; and check that every execution rests on one.
+
+    A trace that holds is `valid` and `complete`.
 
     `events`: of one session or several, each in order; of a child session, with those of its parents. `atlases`: those that were
     loaded; a resolution finds its own by `policy_set`. `context`: context values that the trace holds as hashes only; each is
@@ -106,11 +133,13 @@ def replay(
         raise ReplayError(
             f"the trace has an event that does not fit ({type(error).__name__}: {error}); verify it first"
         ) from None
-    return Replay(player.resolutions, player.reproduced, player.not_recomputed, tuple(player.mismatches))
+    return player.result()
 
 
 def _event(event: Event | Mapping[str, Any]) -> Event:
-    return event if isinstance(event, Event) else msgspec.convert(dict(event), Event)
+    event = event if isinstance(event, Event) else msgspec.convert(dict(event), Event)
+    parse_timestamp(event.timestamp, "/timestamp")
+    return event
 
 
 def _operations(events: Sequence[Event]) -> Iterator[list[Event]]:
@@ -168,37 +197,61 @@ class _Player:
         self._known = known
         self._hash_key = hash_key
         self._sessions: dict[str, _Session] = {}
-        self.resolutions = 0
-        self.reproduced = 0
-        self.not_recomputed = 0
-        self.mismatches: list[Mismatch] = []
+        self._audit = Audit()
+        self._resolutions = 0
+        self._reproduced = 0
+        self._limited = 0
+        self._unknown = 0
+        self._reasons: list[NotRecomputed] = []
+        self._mismatches: list[Mismatch] = []
+
+    def result(self) -> Replay:
+        return Replay(
+            resolutions=self._resolutions,
+            reproduced=self._reproduced,
+            not_recomputed=self._limited + self._unknown,
+            mismatches=tuple(self._mismatches),
+            unknown=self._unknown,
+            not_recomputed_reasons=tuple(self._reasons),
+        )
 
     def open(self, started: Event) -> None:
-        self._sessions[started.session_id] = _Session(started.payload, set())
+        self._sessions.setdefault(started.session_id, _Session(started.payload, set()))
 
     def play(self, group: list[Event]) -> None:
+        for event in group:
+            for finding in self._audit.findings(event):
+                (self._differ if finding.certain else self._trust)(event, finding.message)
         first = group[0]
         if first.event_type == "approval.granted" and "parameters_hash" not in first.payload:
             covers = first.payload["atlas_id"], first.payload["policy_id"], first.payload["action_id"]
             if first.session_id in self._sessions:
                 self._sessions[first.session_id].grants.add(covers)
         elif len(group) > 1:
-            self.resolutions += 1
+            self._resolutions += 1
             self._compare(group)
 
     def _compare(self, group: list[Event]) -> None:
         request, completed = group[0].payload, group[-1].payload
         policy_set = self._library.find(completed["policy_set"])
         if policy_set is None:
-            self._differ(group, "no selection of the given atlases has the policy set of this resolution")
+            self._differ(group[0], NO_POLICY_SET)
             return
         try:
             plan, ask = self._plan(policy_set, group[0])
-        except Unknown:
-            self.not_recomputed += 1
+        except Unknown as unknown:
+            self._trust(group[0], str(unknown))
+            return
+        may_try = {
+            action.action_id for verdict, (_, action) in zip(plan.verdicts, plan.actions) if verdict.result != "deny"
+        }
+        self._audit.permit(group[-1], may_try.__contains__)
+        missing = missing_atlases(self._sessions[group[0].session_id].started, request, policy_set)
+        if missing:
+            self._differ(group[0], f"the policy set lacks {', '.join(missing)}, which session and request select")
             return
         exhausted = _exhausted(plan, group)
-        self.not_recomputed += len(exhausted)
+        self._limited += len(exhausted)
         injected, cut = plan.context.select(ask.goal, ask.context_hints, ask.context_budget)
         actual = [(event.event_type, _comparable(event.payload)) for event in group]
         for detail in ("full", "decisions"):
@@ -217,11 +270,11 @@ class _Player:
             )
             expected = [(event_type, _comparable(payload)) for event_type, payload in expand(record)]
             if expected == actual:
-                self.reproduced += 1
+                self._reproduced += 1
                 return
             if detail == "full":
                 full = expected
-        self._differ(group, "the resolution came out differently", *_first_difference(full, actual))
+        self._differ(group[0], "the resolution came out differently", *_first_difference(full, actual))
 
     def _plan(self, policy_set: PolicySet, event: Event) -> tuple[Plan, Ask]:
         request = event.payload
@@ -245,7 +298,11 @@ class _Player:
         upwards: str | None = session_id
         while upwards is not None:
             if upwards not in self._sessions:
-                raise Unknown
+                raise Unknown(
+                    f"the trace of the parent session {upwards} is needed as well"
+                    if lineage
+                    else "the trace does not have the beginning of the session"
+                )
             if len(lineage) == len(self._sessions):
                 raise ValueError("a session is its own ancestor")
             lineage.append(self._sessions[upwards])
@@ -267,17 +324,22 @@ class _Player:
             if hash_value(value, self._hash_key) == recorded:
                 return value
         if any("*" in pattern or "?" in pattern for pattern in patterns):
-            raise Unknown
+            raise Unknown(f"of the context value {key!r} the trace has a hash only; pass it as context")
         return NO_MATCH
 
     def _differ(
         self,
-        group: list[Event],
+        event: Event,
         message: str,
         expected: dict[str, Any] | None = None,
         actual: dict[str, Any] | None = None,
     ) -> None:
-        self.mismatches.append(Mismatch(group[0].session_id, group[0].sequence, message, expected, actual))
+        self._mismatches.append(Mismatch(event.session_id, event.sequence, message, expected, actual))
+
+    def _trust(self, event: Event, reason: str) -> None:
+        self._unknown += 1
+        if len(self._reasons) < MAX_REASONS:
+            self._reasons.append(NotRecomputed(event.session_id, event.sequence, reason))
 
 
 def _values(pattern: str) -> Iterator[Any]:

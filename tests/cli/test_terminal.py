@@ -114,10 +114,22 @@ def test_a_small_screen_gets_records(monkeypatch):
     """Where a word would have to be broken, a row becomes a record: what is never folded first, then a line for each column."""
     screen = _screen(monkeypatch, 40)
     terminal.say_table(
-        "T", ("id", "n", "actions", "notes"), [("i" * 12, 7, "a" * 24, ""), ("j", 8, "b", "c")], folded=2
+        "T",
+        ("id", "n", "actions", "notes"),
+        [("i" * 12, 7, "a" * 24, ""), ("j", 8, "b", "c")],
+        numbers=("n",),
+        folded=2,
     )
     lines = [line.rstrip() for line in re.sub(r"\x1b\[\d*m", "", screen.getvalue()).splitlines()]
-    assert ["", "T", "i" * 12 + "  7", "    actions: " + "a" * 24, "j  8", "    actions: b", "    notes: c"] == lines
+    assert [
+        "",
+        "T",
+        "i" * 12 + "  n 7",
+        "    actions: " + "a" * 24,
+        "j  n 8",
+        "    actions: b",
+        "    notes: c",
+    ] == lines
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=6), st.integers(0, 200))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import sys
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
 
 import cra
-from cra.cli import events as event_lines
 from cra.cli import main
+from cra.cli.events import in_two_lines
 from cra.reference.chain import TAIL_NOTICE
 from cra.trace.event import GENESIS_HASH
 
@@ -50,7 +52,7 @@ def test_the_anchor_of_one_session_is_printed(run, trace_file):
     assert "--anchor" in out
 
 
-def test_the_note_on_cut_tails_is_given_once(run, trace_file, foreign_trace, tmp_path):
+def test_the_note_on_cut_tails_is_given_once(run, trace_file, tmp_path):
     """Of several files too, at the end, and no anchor is printed then."""
     other = shutil.copy(trace_file, tmp_path / "other.jsonl")
     code, out, _ = run("trace", "verify", trace_file, other)
@@ -97,22 +99,40 @@ def test_a_rewritten_trace_is_found_with_the_anchor(run, trace_file):
     assert "rewritten" in out
 
 
-def test_an_anchor_belongs_to_its_session(run, trace_file, foreign_trace, tmp_path):
+@pytest.fixture
+def second_trace(run, golden, tmp_path) -> Path:
+    """The trace of another session."""
+    path = tmp_path / "second.jsonl"
+    assert 0 == run("resolve", "--atlas", golden / "atlas.json", "--goal", "Look", "--trace-out", path).code
+    return path
+
+
+def test_an_anchor_belongs_to_its_session(run, trace_file, second_trace):
     """Files with other sessions are verified as ever; a session that no file has was cut off as a whole."""
-    other = {"agent": "other", "goal": "Something else"}
-    second = tmp_path / "second.jsonl"
-    atlas = trace_file.parent / "atlas.json"
-    shutil.copy(DATA / "golden" / "simple-resolve" / "atlas.json", atlas)
-    run("resolve", "--atlas", atlas, "--goal", other["goal"], "--trace-out", second)
     anchor = _anchor(trace_file)
-    code, out, _ = run("trace", "verify", second, trace_file, "--anchor", anchor)
+    code, out, _ = run("trace", "verify", second_trace, trace_file, "--anchor", anchor)
     assert 0 == code
     assert 1 == out.count(TAIL_NOTICE)  # the other session has no anchor
-    code, out, _ = run("trace", "verify", second, "--anchor", anchor)
+    code, out, _ = run("trace", "verify", second_trace, "--anchor", anchor)
     assert 1 == code
     assert f"no file has the session {anchor[:36]}" in out
-    document = json.loads(run("trace", "verify", second, "--anchor", anchor, "--json").out)
+    document = json.loads(run("trace", "verify", second_trace, "--anchor", anchor, "--json").out)
     assert (False, [anchor[:36]]) == (document["valid"], document["missing_sessions"])
+
+
+def test_sessions_in_one_file_have_an_anchor_each(run, trace_file, second_trace):
+    """Interleaved sessions are held to their own anchors, and a rewritten event is named by its line."""
+    anchors = [_anchor(trace_file), _anchor(second_trace)]
+    pairs = zip_longest(_lines(trace_file), _lines(second_trace))
+    both = _write(trace_file, [event for pair in pairs for event in pair if event is not None])
+    code, out, _ = run("trace", "verify", both, "--anchor", anchors[0])
+    assert (0, True) == (code, TAIL_NOTICE in out)
+    code, out, _ = run("trace", "verify", both, "--anchor", anchors[0], "--anchor", anchors[1])
+    assert (0, False) == (code, TAIL_NOTICE in out)
+    session_id = anchors[1][:36]
+    code, out, _ = run("trace", "verify", both, "--anchor", f"{session_id}:1:{'0' * 64}")
+    assert 1 == code
+    assert "line 4 of " in out  # the second event of the second session
 
 
 def test_a_broken_trace_stays_broken_with_an_anchor(run, trace_file):
@@ -288,29 +308,30 @@ def test_payloads_are_shown_as_names_and_values(run, trace_file):
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_a_screen_gets_an_event_in_one_or_two_lines(run, monkeypatch, tmp_path, width):
+def test_a_screen_gets_an_event_in_one_or_two_lines(run, tmp_path, width):
     """Ids and hashes are shortened, and what does not fit behind the event's type is below it."""
     path = tmp_path / "t.jsonl"
     run("resolve", "--atlas", ROOT / "examples" / "github" / "atlas", "--goal", "Close issues", "--trace-out", path)
     events = [cra.Event(**event) for event in _lines(path)]
     longest = "github.add_pull_request_review_comment_reaction"
-    blocks = [event_lines.on_screen(event, width).plain.split("\n") for event in events]
+    blocks = [in_two_lines(event, width).plain.split("\n") for event in events]
     assert {1, 2} >= {len(lines) for lines in blocks}
     assert width >= max(len(line) for lines in blocks for line in lines)
     assert any(f"action_id={longest}" in line for lines in blocks for line in lines)
     for event, lines in zip(events, blocks):
         assert event.event_type in lines[0]
-        for name, value in event.payload.items():
-            assert f"{name}=" in " ".join(lines)
-            assert not (isinstance(value, str) and len(value) == 64) or f"{name}={value[:12]}… " in " ".join(lines) + " "
+        shown = " ".join(lines)
+        assert event.event_type == "carp.resolution.completed" or all(f"{name}=" in shown for name in event.payload)
+    completed = next(" ".join(lines) for lines in blocks if "carp.resolution.completed" in lines[0])
+    assert "decision_type=partial" in completed
     if width == 120:
-        assert all(len(lines) == 1 for event, lines in zip(events, blocks) if event.event_type == "policy.evaluated")
+        assert re.search(r"policy_set=[0-9a-f]{8}…", completed)
 
 
 def test_what_a_screen_cannot_hold_is_cut(run, trace_file):
     """Two lines are all an event gets, however much it says."""
     event = cra.Event(**(_lines(trace_file)[0] | {"payload": {f"name{n}": "wörd 字 " * 9 for n in range(9)}}))
-    lines = event_lines.on_screen(event, 80).split("\n")
+    lines = in_two_lines(event, 80).split("\n")
     assert 2 == len(lines)
     assert 80 >= max(line.cell_len for line in lines)
     assert lines[1].plain.endswith("…")
@@ -329,7 +350,7 @@ def test_a_screen_is_told_the_session_and_shows_nothing_that_steers_it(monkeypat
     monkeypatch.setattr(sys, "stdout", screen := Screen())
     monkeypatch.setenv("NO_COLOR", "1")
     assert 0 == main(["trace", "show", str(path)])
-    shown = screen.getvalue()
+    shown = re.sub(r"\x1b\[\d*m", "", screen.getvalue())
     assert events[0]["session_id"] in shown
     assert r"agent_id=\x9b31m" in shown
     assert "\x9b" not in shown
@@ -501,7 +522,18 @@ def test_a_store_that_is_not_there_is_not_made(run, tmp_path):
 
 @pytest.mark.parametrize(
     "url",
-    ["./audit", "audit", "jsonl:", "jsonl:///", "jsonl://audit", "sqlite:///x.db", "postgresql://db/audit", "null:", "tape:", ""],
+    [
+        "./audit",
+        "audit",
+        "jsonl:",
+        "jsonl:///",
+        "jsonl://audit",
+        "sqlite:///x.db",
+        "postgresql://db/audit",
+        "null:",
+        "tape:",
+        "",
+    ],
 )
 def test_what_names_no_store_is_a_wrong_call(run, url):
     """A URL that is mistyped, or names a store that this version does not have, is exit code 2, in one line."""

@@ -9,11 +9,12 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 Document = dict[str, Any]
-TIERS = ["low", "medium", "high", "critical"]
+RiskTier = Literal["low", "medium", "high", "critical"]
+TIERS: tuple[RiskTier, ...] = ("low", "medium", "high", "critical")
 DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 
@@ -21,7 +22,7 @@ class Party(NamedTuple):
     """Who asks, with the effective values: after host and request have been merged."""
 
     agent_id: str
-    risk_tier: str
+    risk_tier: RiskTier
     context: Document
     scopes: frozenset[str]
     required: tuple[str, ...]
@@ -32,7 +33,7 @@ class Rule(NamedTuple):
     """A policy and where it stands."""
 
     atlas_id: str
-    index: int
+    place: int
     written: Document
 
     @property
@@ -141,7 +142,7 @@ def judge(
     rules: Iterable[Rule], action_id: str, default: str, grants: Covered, exhausted: Covered
 ) -> tuple[str, str | None, str | None]:
     """Evaluation, per action: of the policies that match it, shadow ones aside."""
-    ordered = sorted(rules, key=lambda rule: (-rule.written.get("priority", 0), rule.atlas_id, rule.index))
+    ordered = sorted(rules, key=lambda rule: (-rule.written.get("priority", 0), rule.atlas_id, rule.place))
 
     def of(kind: str) -> list[Rule]:
         return [rule for rule in ordered if rule.kind == kind]

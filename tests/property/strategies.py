@@ -11,19 +11,19 @@ from cra.atlas.loader import load_atlas
 from cra.atlas.manifest import Atlas
 from cra.reference.match import Facts
 from tests.property.oracle import TIERS, Document, Party
-from tests.support.decisions import action, manifest
+from tests.support.decisions import ALLOW_ALL, action, manifest
 
 A, B = "com.example.a", "com.example.b"
 ACTIONS = {A: ["a.get", "a.put", "x"], B: ["b.get", "b.put", "y_1"]}
 PATTERNS = ["*", "*", "*.get", "a.*", "?.put", "b.get", "x", "y?1", "nothing"]
 RESTRICTING = ["deny", "scope", "require_approval", "rate_limit", "budget"]
-KINDS = ["allow", "allow", "allow", *RESTRICTING]
+KINDS = [*RESTRICTING, *(["allow"] * 3)]
 CAPABILITIES = ["read", "write"]
 PARAMETERS = {"properties": {"amount": {"type": "number", "exclusiveMinimum": 100}}, "required": ["amount"]}
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 
 tiers = st.sampled_from(TIERS)
-contexts = st.dictionaries(
+contexts: st.SearchStrategy[Document] = st.dictionaries(
     st.sampled_from(["env", "team"]), st.sampled_from(["prod", "dev", "", 3, 0.5, True, None, ["prod"], {}]), max_size=2
 )
 moments = st.integers(0, 7 * 24 * 60).map(lambda minutes: NOON + timedelta(minutes=minutes))
@@ -66,8 +66,9 @@ def policies(draw: st.DrawFn, policy_id: str, kinds: list[str] | None = None) ->
     def turn(bits: int) -> int:
         """The next few bits of a number that was drawn once."""
         nonlocal turns
-        turns, bit = divmod(turns, 2**bits)
-        return bit
+        taken = turns % (1 << bits)
+        turns >>= bits
+        return taken
 
     parameters: Document = {}
     if kind == "scope":
@@ -93,7 +94,7 @@ def policies(draw: st.DrawFn, policy_id: str, kinds: list[str] | None = None) ->
 
 @st.composite
 def manifests(draw: st.DrawFn, atlas_id: str) -> Document:
-    """An atlas with up to three actions, five policies and two capabilities."""
+    """An atlas with up to three actions, six policies and two capabilities."""
     names = draw(st.sampled_from([ACTIONS[atlas_id], ACTIONS[atlas_id][:2], ACTIONS[atlas_id][2:], []]))
     limited = draw(st.sampled_from([None, None, *names]))
     named = draw(st.sampled_from([ACTIONS[atlas_id][:2], ACTIONS[atlas_id][1:], []]))
@@ -101,7 +102,10 @@ def manifests(draw: st.DrawFn, atlas_id: str) -> Document:
     limit: Document = {"rate_limit": {"max_calls": 1, "window_seconds": 60}}
     return manifest(
         *(action(name, **(limit if name == limited else {})) for name in names),
-        rules=[draw(policies(f"p{number}")) for number in range(draw(st.integers(0, 5)))],
+        rules=[
+            *draw(st.sampled_from([[], [ALLOW_ALL], [ALLOW_ALL]])),
+            *(draw(policies(f"p{number}")) for number in range(draw(st.integers(0, 5)))),
+        ],
         atlas_id=atlas_id,
         capabilities=[
             {"capability_id": each, "name": each, "actions": named if each == "read" else ACTIONS[atlas_id][:1]}
@@ -118,7 +122,7 @@ parties = st.builds(
     risk_tier=tiers,
     context=contexts,
     scopes=st.frozensets(st.sampled_from(["s", "t"])),
-    required=st.lists(st.sampled_from([*CAPABILITIES, *CAPABILITIES, "fly"]), max_size=2).map(tuple),
+    required=st.sampled_from([(), (), (), (), ("read",), ("write",), ("write", "read"), ("fly",), ("read", "fly")]),
     now=moments,
 )
 
@@ -163,7 +167,7 @@ def facts_of(party: Party) -> Facts:
     now_ns = (party.now - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(microseconds=1) * 1000
     return Facts(
         party.agent_id,
-        party.risk_tier,  # type: ignore[arg-type]
+        party.risk_tier,
         party.context,
         party.scopes,
         party.required,

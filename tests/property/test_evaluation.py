@@ -35,9 +35,10 @@ from tests.property.strategies import (
     policies,
     tiers,
 )
+from tests.support.decisions import runtime
 
 RESOLUTION_SCHEMA = Draft202012Validator(schemas.load("carp-resolution"), validate_formats=True)
-defaults = st.sampled_from(["deny", "deny", "allow"])
+defaults = st.sampled_from(["deny", "allow"])
 
 
 class Case(NamedTuple):
@@ -290,6 +291,40 @@ def test_a_child_is_allowed_exactly_what_it_and_its_ancestors_are(case: Case, an
         alone = case._replace(party=member)
         each_alone.append(allowed(alone.plan(), alone.ruling()))
     assert set.intersection(*each_alone) == allowed(together, case.ruling(lineage=ancestors))
+
+
+selections = st.none() | st.frozensets(st.sampled_from([A, B]))
+hosts = st.fixed_dictionaries(
+    {"risk_tier": tiers, "scopes": st.none() | st.frozensets(st.sampled_from(["s", "t"])), "context": contexts},
+    optional={"atlas_ids": selections},
+)
+
+
+@given(both, hosts, hosts, tiers, contexts, moments, defaults)
+def test_a_child_session_is_never_allowed_more_than_its_parent(
+    atlases: tuple[Document, Document],
+    host: Document,
+    child_host: Document,
+    tier: Any,
+    asked: Document,
+    now: Any,
+    default: Any,
+) -> None:
+    """Whatever its host says of it: of two sessions that ask the same, the child gets no more, and no scope or tier it lacks."""
+    with runtime(*atlases, clock=VirtualClock(now), default_decision=default) as resolver:
+        parent = resolver.create_session("bot", "work", **host)
+        child = resolver.create_session("other", "work", parent=parent, **child_host)
+        assert child.scopes <= parent.scopes
+        assert TIERS.index(child.risk_tier) >= TIERS.index(parent.risk_tier)
+        assert parent.atlas_ids is None or (child.atlas_ids is not None and child.atlas_ids <= parent.atlas_ids)
+        assert parent.context == {name: child.context[name] for name in parent.context}
+        # What the child's host has added and narrowed, the parent could have asked for.
+        narrowed = None if child.atlas_ids is None else sorted(child.atlas_ids)
+        context = {**asked, **child.context}
+        most = parent.resolve("work", risk_tier=tier, context=context, atlas_ids=narrowed)
+        got = child.resolve("work", risk_tier=tier, context=asked)
+    names = {each.action_id for each in most.allowed_actions}
+    assert {each.action_id for each in got.allowed_actions} <= names
 
 
 @given(cases())

@@ -435,7 +435,24 @@ class TestClose:
             resolver.close()
 
     def test_runtime_s_own_chain_is_not_taken_up_again(self, make_world: Any, atlas: Any) -> None:
-        """An atlas that is loaded while the runtime closes is refused, not recorded after the end."""
+        """An atlas that is loaded while the runtime closes, or after, is refused, not recorded after the end."""
+        late = cra.Resolver()
+        load = late._runtime.registry.load
+
+        def load_slowly(*arguments: Any, **options: Any) -> cra.Atlas:
+            loaded = load(*arguments, **options)
+            closing.start()
+            while not late._own_ended:
+                closing.join(0.001)
+            return loaded
+
+        closing = threading.Thread(target=late.close)
+        late._runtime.registry.load = load_slowly
+        with pytest.raises(cra.InternalError, match="this resolver is closed"):
+            late.load_atlas(atlas("a.b"))
+        closing.join(10)
+        own = list(late._backends[0].events(late.session_id))
+        assert "session.ended" == own[-1].event_type
         world = make_world()
         recorder = world.resolver._runtime.recorder
         close = recorder.close

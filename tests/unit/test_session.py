@@ -483,7 +483,7 @@ class TestApprovals:
         world.clock.advance(86_400)
         book = session.runtime.approvals
         taken = book.expire_due()
-        book.expire_due = lambda: taken  # what another thread holds while the session ends
+        book.expire_due = lambda: list(taken)  # what another thread holds while the session ends
         session.end()
         session.runtime.expire_approvals()
         session.runtime.sessions[session.session_id] = session

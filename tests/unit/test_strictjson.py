@@ -159,11 +159,11 @@ def test_integers_are_exact_within_64_bits_and_doubles_outside(literal: str, exp
     ids=["arrays", "objects", "digits", "fraction", "escapes", "surrogates", "backslashes", "string", "keys"],
 )
 def test_large_input_takes_linear_time(text: str) -> None:
-    """A megabyte of the worst is read or refused in far less than the time that quadratic work would take."""
-    started = time.perf_counter()
+    """A megabyte of the worst is read or refused in far less than the time that quadratic work would take, traced or not."""
+    started = time.process_time()
     with contextlib.suppress(JSONProblem):
         parse(text)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 60
 
 
 class Colour(str, Enum):

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from cra.atlas.files import UnusableFile, read_regular_file
 from cra.atlas.importers.references import MAX_VALUES
 from cra.errors import AtlasLoadError, InvalidAtlasManifest
 from cra.strictjson import MAX_DEPTH, JSONProblem, parse, shorten
@@ -31,19 +32,17 @@ _PLAIN_TAGS = (None, "tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml
 
 
 def read_openapi(path: str | os.PathLike[str]) -> Any:
-    """The document in a file of at most 16 MB, which is JSON when it starts with `{`.
+    """The document in a regular file of at most 16 MB, which is JSON when it starts with `{`.
 
-    Raises `AtlasLoadError` where the file cannot be read and `InvalidAtlasManifest` where it is neither JSON nor YAML.
+    Raises `AtlasLoadError` where the file cannot be read and `InvalidAtlasManifest` where it is no such file, or neither JSON
+    nor YAML.
     """
     try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_regular_file(path, MAX_BYTES)
+    except UnusableFile as error:
+        raise InvalidAtlasManifest(f"{os.fspath(path)} {error}") from None
     except OSError as error:
         raise AtlasLoadError(f"cannot read {os.fspath(path)}: {error.strerror}") from error
-    if len(data) > MAX_BYTES:
-        raise InvalidAtlasManifest(
-            f"{os.fspath(path)} is larger than {MAX_BYTES // 1024 // 1024} MB; import a part of it"
-        )
     return parse_openapi(data)
 
 

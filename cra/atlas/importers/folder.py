@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from cra.atlas.importers.starter import DOUBTFUL, is_doubtful
 from cra.atlas.loader import load_atlas
 from cra.errors import Conflict, StorageError
 
@@ -27,6 +28,9 @@ For an action, the first kind with a policy that matches decides: `deny`, `scope
 
 A policy with `"mode": "shadow"` is evaluated, and its result is in the trace, but it changes nothing: it is a rule to try before
 it counts. Remove `mode` to enforce it.
+
+What an action does to the world, its risk tier, is what its server says of it. A server can be wrong, and it can lie: review the
+tiers and the lists below before you rely on them.
 
 {sections}
 
@@ -107,15 +111,24 @@ def _files(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _overview(manifest: Mapping[str, Any]) -> str:
     paragraphs = [f"# {manifest['name']}", manifest["description"]]
-    for tier, sentence in (
+    for group, sentence in (
         ("low", "These actions only read:"),
+        ("doubtful", "These actions are said to only read, but their names say otherwise:"),
         ("medium", "These actions change something; say what you are about to change before you use one:"),
         ("high", "These actions destroy something and cannot be undone:"),
     ):
-        ids = [action["action_id"] for action in manifest["actions"] if action["risk_tier"] == tier]
+        ids = [
+            action["action_id"]
+            for action in manifest["actions"]
+            if group == ("doubtful" if is_doubtful(action) else action["risk_tier"])
+        ]
         if ids:
-            paragraphs.append(sentence + "\n\n" + "\n".join(f"- `{action_id}`" for action_id in ids))
+            paragraphs.append(f"{sentence}\n\n{_listed(ids)}")
     return "\n\n".join(filter(None, paragraphs)) + "\n"
+
+
+def _listed(action_ids: list[str]) -> str:
+    return "\n".join(f"- `{action_id}`" for action_id in action_ids)
 
 
 def _policies_page(manifest: Mapping[str, Any]) -> str:
@@ -139,7 +152,8 @@ _EXAMPLE = {
 def _policy_section(policy: Mapping[str, Any]) -> str:
     mode = "in shadow mode" if policy.get("mode") == "shadow" else "enforced"
     count = len(policy["actions"])
-    return (
+    section = (
         f"## {policy['policy_id']}: {policy['name']}\n\n"
         f"`{policy['type']}`, {mode}, {count} action{'' if count == 1 else 's'}. {policy['description']}"
     )
+    return f"{section}\n\n{_listed(policy['actions'])}" if policy["policy_id"] == DOUBTFUL else section

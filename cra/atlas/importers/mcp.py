@@ -32,8 +32,8 @@ def import_mcp(
     """The manifest of an atlas with an action `<last part of atlas_id>.<tool name>` for every tool.
 
     `document` is `{"tools": [...]}`, the list alone, or a JSON-RPC response with it as its result. A read-only tool is of risk
-    tier `low`, a destructive one `high` (the hint counts for tools that are not read-only, as in MCP), any other `medium`. The
-    manifest starts with the policies of `starter_policies`.
+    tier `low`, a destructive one `high` (the hint counts for tools that are not read-only, as in MCP), any other `medium`. Hints
+    are the server's own word, which `starter_policies`, with which the manifest starts, do not take for tools named `delete_…`.
 
     Raises `InvalidAtlasManifest`, with the JSON pointer of the tool, for anything that is no complete list of tools with
     distinct names and usable schemas. PROTOCOL: Identifiers.

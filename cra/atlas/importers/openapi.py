@@ -50,7 +50,7 @@ def import_openapi(
     1.0.0. The manifest starts with the policies of `starter_policies`.
 
     Raises `InvalidAtlasManifest`, with the JSON pointer into the document, for what is no such document, refers outside of
-    itself, gives two operations one action id, or expands to more than a million values. PROTOCOL: Identifiers.
+    itself, gives two operations one action id, or expands to more than 200,000 values. PROTOCOL: Identifiers.
     """
     prefix = action_prefix(atlas_id)
     api = private_document(document)

@@ -15,7 +15,7 @@ from cra.errors import InvalidAtlasManifest
 from cra.pointer import pointer
 from cra.strictjson import shorten
 
-MAX_VALUES = 1_000_000
+MAX_VALUES = 200_000
 """The most that one import may expand to: JSON values, a long text counting as one for every 64 characters."""
 
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")

@@ -1,26 +1,50 @@
 """The policies an imported atlas starts with: reading is allowed, nothing else is, and the next steps are there in shadow mode.
 
-Called by the importers, and by the folder writer for the page that explains them. A shadow policy is evaluated and traced but
-changes nothing (PROTOCOL: Policy parameters), so it is a comment that can be tried out.
+Called by the importers, and by the folder writer for the pages that explain them. A shadow policy is evaluated and traced but
+changes nothing (PROTOCOL: Policy parameters), so it is a comment that can be tried out. That an action only reads is what its
+server says of itself; where the name says otherwise, nobody is believed.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 JSONObject = dict[str, Any]
 
+DOUBTFUL = "check-reads"
+"""The policy that holds the doubtful actions."""
+
+# The first are destructive wherever they stand (`undeleted` is worth a look, too), the others only as a word of their own.
+_DESTRUCTIVE_PARTS = re.compile(
+    "delet|remov|destroy|purg|eras|wipe|truncat|terminat|uninstall|shutdown|overwrit|revok", re.IGNORECASE
+)
+_DESTRUCTIVE_WORDS = frozenset(
+    ("cancel", "clean", "clear", "del", "disable", "discard", "drop", "exec", "execute", "flush", "kill", "prune", "reset",
+     "rm", "stop", "unlink")
+)  # fmt: skip
+_WORD = re.compile("[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+
+
+def is_doubtful(action: Mapping[str, Any]) -> bool:
+    """Whether an action is said to only read (tier `low`) and has a name that says it destroys something."""
+    name = action["action_id"].partition(".")[2]
+    words = {word.lower() for word in _WORD.findall(name)}
+    return action["risk_tier"] == "low" and bool(_DESTRUCTIVE_PARTS.search(name) or words & _DESTRUCTIVE_WORDS)
+
 
 def starter_policies(actions: Sequence[Mapping[str, Any]]) -> list[JSONObject]:
-    """Policies for actions by their `risk_tier`; none that would name no action."""
-    by_tier: dict[str, list[str]] = {"low": [], "medium": [], "high": []}
+    """Policies for actions by their `risk_tier` and, where it is `low`, by their name; none that would name no action."""
+    groups: dict[str, list[str]] = {"low": [], "doubtful": [], "medium": [], "high": []}
     for action in actions:
-        by_tier[action["risk_tier"]].append(action["action_id"])
-    return list(_policies(by_tier["low"], by_tier["medium"], by_tier["high"]))
+        groups["doubtful" if is_doubtful(action) else action["risk_tier"]].append(action["action_id"])
+    return list(_policies(groups["low"], groups["doubtful"], groups["medium"], groups["high"]))
 
 
-def _policies(reads: list[str], changes: list[str], destructive: list[str]) -> Iterator[JSONObject]:
+def _policies(
+    reads: list[str], doubtful: list[str], changes: list[str], destructive: list[str]
+) -> Iterator[JSONObject]:
     if destructive:
         yield {
             "policy_id": "deny-destructive",
@@ -36,9 +60,21 @@ def _policies(reads: list[str], changes: list[str], destructive: list[str]) -> I
         yield {
             "policy_id": "allow-reads",
             "name": "Reading is allowed",
-            "description": "The import took these for actions that change nothing. Take out what an agent should not see.",
+            "description": "The import took these for actions that change nothing, because their server says so: a hint of "
+            "an MCP server, or the method GET. Nobody has checked that. Review the list, and take out what you do not trust "
+            "and what an agent should not see.",
             "type": "allow",
             "actions": reads,
+        }
+    if doubtful:
+        yield {
+            "policy_id": DOUBTFUL,
+            "name": "Claims to be read-only, please check",
+            "description": "No effect yet. The server says that these change nothing, and their names say otherwise. Take out "
+            'those that do change something, then remove "mode".',
+            "type": "allow",
+            "actions": doubtful,
+            "mode": "shadow",
         }
     if changes:
         yield {

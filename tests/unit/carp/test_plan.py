@@ -398,6 +398,14 @@ def test_a_limit_counts_for_the_member_whose_verdict_it_changes() -> None:
     assert {"a": ("rate_limit_exceeded", "l")} == denials(refused, (1,))
 
 
+def test_the_context_is_that_of_the_session() -> None:
+    """What its ancestors would read is theirs."""
+    block = {"context_id": "b", "name": "b", "content": "c", "conditions": {"agents": ["child"]}}
+    policies = compiled(atlas("a", context_blocks=[block]))
+    assert ((0,), ()) == plan(policies, CHILD, PARENT).context.select("goal", (), None)
+    assert ((), ()) == plan(policies, PARENT, CHILD).context.select("goal", (), None)
+
+
 def test_a_condition_on_parameters_is_announced_for_whomever_it_restricts() -> None:
     """The parent's unconditional allow does not cover the child, for whom the condition is the only way."""
     rules = [rule("free", "allow", "*", **of("parent")), conditional("small", "allow", "*")]

@@ -13,7 +13,8 @@ import pytest
 
 from cra.carp import policy_set as module
 from cra.carp.policy_set import PolicySet, policy_set_digest
-from cra.errors import Conflict
+from cra.errors import Conflict, PolicyEvaluationError
+from cra.reference.glob import glob_match
 from tests.support.decisions import ALLOW_ALL, atlas, compiled, facts, plan, results, rule
 
 A, B = "com.example.a", "com.example.b"
@@ -82,6 +83,30 @@ def test_policies_are_in_evaluation_order() -> None:
     other = [rule("b1", "deny", "*"), rule("b2", "deny", "*", priority=5)]
     policies = compiled(atlas("y", atlas_id=B, rules=other), atlas("x", atlas_id=A, rules=rules))
     assert ["n2", "b2", "n1", "b1", "all"] == [policy.policy_id for policy in policies.policies]
+
+
+def test_every_pattern_is_matched_with_every_action_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PROTOCOL: time is linear in policies × actions. Requests then match no pattern again."""
+    looks: list[str] = []
+
+    def counted(pattern: str, text: str) -> bool:
+        looks.append(pattern)
+        return glob_match(pattern, text)
+
+    monkeypatch.setattr(module, "glob_match", counted)
+    rules = [rule(f"p{number}", "deny", "nothing", "none") for number in range(20)]
+    policies = compiled(atlas(*(f"a{number}" for number in range(30)), rules=rules))
+    assert 20 * 2 * 30 == len(looks)
+    plan(policies)
+    assert 20 * 2 * 30 == len(looks)
+
+
+def test_policies_times_actions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would take too long to compile is refused, and says so; up to the bound it is compiled."""
+    monkeypatch.setattr(module, "MAX_RULES", 6)
+    compiled(atlas("a", "b", "c", rules=[ALLOW_ALL, rule("no", "deny", "a")]))
+    with pytest.raises(PolicyEvaluationError, match=r"^3 policies times 3 actions are more than 6; use fewer policies"):
+        compiled(atlas("a", "b", "c", rules=[ALLOW_ALL, rule("no", "deny", "a"), rule("nor", "deny", "b")]))
 
 
 def test_two_atlases_with_one_action_are_a_conflict() -> None:
@@ -192,6 +217,18 @@ def test_a_scope_policy_matches_where_the_scopes_do_not_suffice() -> None:
     assert [] == list(matching(policies, scopes=frozenset({"a", "b", "z"})))
     assert ["both", "high"] == list(matching(policies, risk_tier="high"))
     assert ["both"] == list(matching(policies, risk_tier="high", scopes=frozenset({"c"})))
+
+
+def test_what_cannot_be_evaluated_matches_for_what_restricts_only() -> None:
+    """A context key that nobody set: the deny holds, the allow does not, and a block is not injected."""
+    unknown = {"context_matches": {"env": "prod"}}
+    rules = [rule("no", "deny", "*", conditions=unknown), rule("yes", "allow", "*", conditions=unknown)]
+    block = {"context_id": "b", "name": "b", "content": "c", "conditions": unknown}
+    policies = compiled(atlas("x", rules=rules, context_blocks=[block]))
+    assert ["no"] == list(matching(policies))
+    assert ["no", "yes"] == list(matching(policies, context={"env": "prod"}))
+    assert [] == list(matching(policies, context={"env": "dev"}))
+    assert (False, False) == policies.block_state(0, policies.outcomes(facts()))
 
 
 def test_shadow_policies_match_apart() -> None:

@@ -323,6 +323,13 @@ def test_each_policy_and_action_has_its_approval_id(open_session: Open) -> None:
     assert other.decision.approval_id not in {each[2] for each in announced}
 
 
+def test_held_actions_are_those_that_wait_for_a_person(session: cra.Session, open_session: Open) -> None:
+    """Denied for now like the others, and told apart from them."""
+    (held,) = session.resolve("work").held_actions
+    assert ("pay.back", "Requires approval", "ask") == (held.action_id, held.reason, held.policy_id)
+    assert () == open_session(rule("no", "deny", "*"), seed=2).resolve("work").held_actions
+
+
 def test_nothing_held_nothing_announced(open_session: Open) -> None:
     """No approval constraint, and null in the decision."""
     resolution = open_session().resolve("work")

@@ -221,6 +221,18 @@ def test_window_examples(window: dict[str, Any], now: str, expected: bool) -> No
         assert expected is conditions_hold(parse(time_window=window), facts(now_ns=at(now)), restricting=restricting)
 
 
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York", "Pacific/Kiritimati", "Pacific/Pago_Pago"])
+@given(now_ns=st.integers() | st.integers(-(2**80), 2**80))
+@example(now_ns=at("0001-01-01T00:00:00+00:00"))
+@example(now_ns=at("9999-12-31T23:59:59.999999+00:00"))
+@example(now_ns=10**40)
+def test_windows_have_an_answer_at_any_time(zone: str, now_ns: int) -> None:
+    """The calendar has ends, and near them some zones have no local time: never an error, and all day is all day."""
+    window = parse(time_window={"timezone": zone}).time_window
+    assert window is not None
+    assert window_contains(window, now_ns)
+
+
 def covered_minutes(window: TimeWindow) -> set[int]:
     """The minutes of a local week that a window covers: from each of its days on, minute by minute, until it ends."""
     covered = set()

@@ -58,6 +58,7 @@ def test_the_classes_are_those_of_the_protocol() -> None:
 @pytest.mark.parametrize("default", ["deny", "allow"])
 def test_the_first_class_decides(kinds: tuple[str, ...], default: DefaultDecision) -> None:
     """All 64 sets of classes under both defaults; limits are open, so they do not decide here."""
+    expected: tuple[str, str, str | None]
     if "deny" in kinds:
         expected = ("deny", "deny", DENIED)
     elif "scope" in kinds:

@@ -19,6 +19,7 @@ from cra.reference.grammar import FIELDS
 from cra.testing.traces import make_trace
 from cra.trace.event import Event
 from cra.trace.jsonl import MAX_LINE_BYTES, dump_line, parse_line, read_events, read_lines, write_events
+from cra.trace.verify import verify_file
 
 FOREIGN = Path(__file__).parents[2] / "data" / "foreign-traces" / "cra-rust-session.trace.jsonl"
 TRACE = make_trace(
@@ -179,6 +180,36 @@ def test_a_file_that_cannot_be_read_is_a_storage_error(tmp_path: Path, name: str
     assert str(tmp_path) in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("kind", "what"), [("pipe", "a pipe or a device"), ("/dev/zero", "a pipe or a device"), ("folder", "a folder")]
+)
+@pytest.mark.parametrize("read", [lambda path: list(read_events(path)), verify_file], ids=["read", "verify"])
+def test_only_regular_files_are_read(kind: str, what: str, read: Any, tmp_path: Path) -> None:
+    """What may have no end or no writer is refused at once, also behind a link, with what to do instead."""
+    path = tmp_path / "trace.jsonl"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(kind)
+    with pytest.raises(StorageError, match=f"it is {what}; write the trace to a file") as caught:
+        read(path)
+    assert str(path) in caught.value.message
+
+
+def test_a_file_that_becomes_a_pipe_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name is looked at before it is opened, and what was opened is looked at again."""
+    path = tmp_path / "trace.jsonl"
+    os.mkfifo(path)
+    regular, look = os.stat(__file__), os.stat
+    monkeypatch.setattr(os, "stat", lambda name, **how: regular if name == str(path) else look(name, **how))
+    before = set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()
+    with pytest.raises(StorageError, match="a pipe or a device"):
+        list(read_events(str(path)))
+    assert before == (set(os.listdir("/proc/self/fd")) if before else set())
+
+
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     """An event that cannot be written leaves the old file and nothing beside it."""
     path = tmp_path / "t.jsonl"
@@ -223,7 +254,12 @@ def test_a_pipe_is_written_to_as_it_stands(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     received: list[Event] = []
-    reader = threading.Thread(target=lambda: received.extend(read_events(pipe)))
+
+    def read() -> None:
+        with open(pipe, "rb") as file:
+            received.extend(read_events(file))
+
+    reader = threading.Thread(target=read)
     reader.start()
     write_events(pipe, TRACE)
     reader.join()

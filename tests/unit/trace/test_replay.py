@@ -69,13 +69,16 @@ class TestReproduces:
         session.resolve("three", required_capabilities=["some"])
         session.resolve("four", required_capabilities=["none"], context={"env": "prod"}, atlas_ids=["com.example.shop"])
         result = cra.replay(world.trace(session), [manifest])
-        assert (True, (4, 4, 0, 0)) == (result.valid, summary(result))
+        assert (True, True, (4, 4, 0, 0)) == (result.valid, result.complete, summary(result))
         assert {
             "valid": True,
+            "complete": True,
             "resolutions": 4,
             "reproduced": 4,
             "not_recomputed": 0,
             "mismatches": [],
+            "unknown": 0,
+            "not_recomputed_reasons": [],
         } == result.to_dict()
 
     def test_events_can_be_mappings_and_atlases_paths(self, make_world: Any, atlas: Any, tmp_path: Any) -> None:
@@ -135,7 +138,12 @@ class TestReproduces:
         assert not other.resolve("x").is_allowed("a.b")
         traces = [world.trace(session) for session in (child, other, parent)]
         assert (2, 2, 0, 0) == summary(cra.replay([event for trace in traces for event in trace], [manifest]))
-        assert (1, 0, 1, 0) == summary(cra.replay(traces[0], [manifest]))
+        alone = cra.replay(traces[0], [manifest])
+        assert (1, 0, 1, 0) == summary(alone)
+        assert (True, False, 1) == (alone.valid, alone.complete, alone.unknown)
+        (reason,) = alone.not_recomputed_reasons
+        assert (child.session_id, 1) == (reason.session_id, reason.sequence)
+        assert f"the trace of the parent session {parent.session_id} is needed as well" == reason.reason
 
     def test_validate_is_no_resolution(self, make_world: Any, atlas: Any) -> None:
         """It leaves its request alone."""
@@ -174,7 +182,9 @@ class TestTakenOnTrust:
         session.execute("a.b", resolution=session.resolve("x"))
         again = session.resolve("x")
         assert (mode == "shadow") == again.is_allowed("a.b")
-        assert (2, 2, 1, 0) == summary(cra.replay(world.trace(session), [manifest]))
+        result = cra.replay(world.trace(session), [manifest])
+        assert (2, 2, 1, 0) == summary(result)
+        assert (True, 0, ()) == (result.complete, result.unknown, result.not_recomputed_reasons)
 
     def test_limits_of_one_name_are_told_apart(self, make_world: Any, atlas: Any) -> None:
         """Two atlases may use one policy id: the one that is exhausted limits its own actions only."""
@@ -200,8 +210,12 @@ class TestTakenOnTrust:
             (1.0, "1.0"),
             (1, "1.0"),
             (True, "true"),
-        ]
-        + [(None, "null"), ([1], "prod"), ({"a": 1}, "prod"), ("{", "{"), (b"prod", "prod"), ("5", '"5"')],
+            (None, "null"),
+            ([1], "prod"),
+            ({"a": 1}, "prod"),
+            ("{", "{"),
+            ("5", '"5"'),
+        ],
         ids=repr,
     )
     @pytest.mark.parametrize("key", [None, b"key"])
@@ -231,8 +245,27 @@ class TestTakenOnTrust:
         session = world.open()
         for env in ("prod-1", "dev", "prod"):
             session.resolve("x", context={"env": env})
-        assert (3, 1, 2, 0) == summary(cra.replay(world.trace(session), [manifest]))
+        result = cra.replay(world.trace(session), [manifest])
+        assert (3, 1, 2, 0) == summary(result)
+        assert (True, False, 2) == (result.valid, result.complete, result.unknown)
+        requests = [event.sequence for event in world.trace(session, of="carp.request")]
+        hidden = "of the context value 'env' the trace has a hash only; pass it as context"
+        assert [(each, hidden) for each in requests[:2]] == [
+            (each.sequence, each.reason) for each in result.not_recomputed_reasons
+        ]
+        assert hidden == result.to_dict()["not_recomputed_reasons"][1]["reason"]
         assert (3, 2, 1, 0) == summary(cra.replay(world.trace(session), [manifest], context={"env": "prod-1"}))
+
+    def test_reasons_are_bounded(self, make_world: Any, atlas: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A long trace of which nothing can be recomputed is counted to its end, and explained by its first resolutions."""
+        monkeypatch.setattr("cra.trace.replay.MAX_REASONS", 2)
+        manifest = atlas("a.b", rules=[WILD])
+        world = make_world(manifest)
+        session = world.open(context={"env": "dev"})
+        for _ in range(3):
+            session.resolve("x")
+        result = cra.replay(world.trace(session), [manifest])
+        assert (3, 2) == (result.unknown, len(result.not_recomputed_reasons))
 
     @pytest.mark.parametrize("value", ["prod-1", "dev", 5, "f" * 64, "e" * 64, "x" * 64])
     def test_recorded_values_need_nothing(self, value: Any, make_world: Any, atlas: Any) -> None:
@@ -316,7 +349,8 @@ class TestDetects:
         """What was expected and what was found are shown, or that there is nothing."""
         index = next(i for i, event in enumerate(trace) if event.event_type == event_type)
         without = cra.replay(rechain(trace[:index] + trace[index + 1 :]), [manifest])
-        doubled = cra.replay(rechain(trace[: index + 1] + trace[index:]), [manifest])
+        again = cra.Event(**trace[index].to_dict() | {"event_id": "00000000-0000-7000-8000-000000000000"})
+        doubled = cra.replay(rechain([*trace[:index], again, *trace[index:]]), [manifest])
         assert [1, 1] == [len(without.mismatches), len(doubled.mismatches)]
         assert event_type == without.mismatches[0].expected["event_type"]
         assert event_type == doubled.mismatches[0].actual["event_type"]
@@ -324,7 +358,7 @@ class TestDetects:
     def test_what_is_too_much_is_shown_against_the_completion(self, trace: Trace, manifest: Any) -> None:
         """Where nothing more was expected, the end of the resolve was."""
         completed = next(i for i, event in enumerate(trace) if event.event_type == "carp.resolution.completed")
-        fields = trace[completed].to_dict() | {"event_type": "context.injected"}
+        fields = trace[completed].to_dict() | {"event_type": "context.injected", "event_id": trace[0].session_id}
         tampered = rechain([*trace[:completed], cra.Event(**fields), *trace[completed:]])
         result = cra.replay(tampered, [manifest])
         assert 1 == len(result.mismatches)
@@ -338,6 +372,46 @@ class TestDetects:
         for index in indexes:
             with pytest.raises(cra.ReplayError, match=r"belongs to no resolve|the trace is cut"):
                 cra.replay(rechain(trace[:index] + trace[index + 1 :]), [manifest])
+
+    @pytest.mark.parametrize(
+        ("host", "asked", "had", "lacks"),
+        [
+            (None, ["com.example.shop", "com.example.two"], ["com.example.shop"], "com.example.two"),
+            (["com.example.two"], None, ["com.example.shop"], "com.example.two"),
+            (["com.example.two"], ["com.example.shop", "com.example.two"], ["com.example.shop"], "com.example.two"),
+            (["com.example.shop", "com.example.two"], ["com.example.two"], ["com.example.shop"], "com.example.two"),
+        ],
+    )
+    def test_policy_set_has_what_is_selected(
+        self, host: Any, asked: Any, had: Any, lacks: str, make_world: Any, manifest: Any, atlas: Any
+    ) -> None:
+        """What session and request name together has to be in it: an atlas cannot be left out and named all the same."""
+        other = atlas("b.b", atlas_id="com.example.two")
+        world = make_world(manifest, other)
+        session = world.open()
+        session.resolve("x", atlas_ids=had)
+        tampered = world.trace(session)
+        if host is not None:
+            tampered = changed(tampered, "session.started", lambda payload: payload | {"atlas_ids": host})
+        request = {"atlas_ids": asked}
+        tampered = changed(
+            tampered,
+            "carp.request.received",
+            lambda payload: {k: v for k, v in (payload | request).items() if v is not None},
+        )
+        result = cra.replay(tampered, [manifest, other])
+        assert (1, 0, 0, 1) == summary(result)
+        assert f"the policy set lacks {lacks}, which session and request select" == result.mismatches[0].message
+
+    def test_overlays_are_part_of_every_selection(self, make_world: Any, manifest: Any, atlas: Any) -> None:
+        """A policy set may have more than was named; nothing named, nothing missing."""
+        law = atlas(atlas_id="com.example.law")
+        world = make_world(manifest)
+        world.resolver.load_atlas(law, overlay=True)
+        session = world.open(atlas_ids=["com.example.shop"])
+        session.resolve("x", atlas_ids=["com.example.law"])
+        session.resolve("x")
+        assert (2, 2, 0, 0) == summary(cra.replay(world.trace(session), [manifest, law]))
 
     def test_resolve_that_becomes_a_validate_is_no_trace(self, trace: Trace, manifest: Any) -> None:
         """A validate has no evaluations."""
@@ -383,11 +457,24 @@ class TestNoTrace:
             [{**event, "timestamp": "yesterday"} for event in events],
             [{**event, "payload": {}} for event in events],
             [{**event, "payload": []} for event in events],
+            [*events[:-1], {**events[-1], "timestamp": "9999-99-99T99:99:99.999999Z"}],
             [{}],
             [None],
         ):
             with pytest.raises(cra.ReplayError, match="verify it first"):
                 cra.replay(bad, [atlas("a.b")])  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("year", ["0001-01-01", "9999-12-31"])
+    def test_times_at_the_ends_of_the_calendar(self, year: str, make_world: Any, atlas: Any) -> None:
+        """They are times: a window is open or closed then, and nothing is raised."""
+        rule = {"policy_id": "w", "type": "deny", "conditions": {"time_window": {"timezone": "America/New_York"}}}
+        tokyo = {"policy_id": "t", "type": "deny", "conditions": {"time_window": {"timezone": "Asia/Tokyo"}}}
+        manifest = atlas("a.b", rules=[rule, tokyo])
+        world = make_world(manifest)
+        session = world.open()
+        session.resolve("x")
+        moved = [cra.Event(**{**e.to_dict(), "timestamp": f"{year}T23:59:59.000000Z"}) for e in world.trace(session)]
+        assert (1, 1, 0, 0) == summary(cra.replay(rechain(moved), [manifest]))
 
     def test_session_that_is_its_own_ancestor(self, make_world: Any, atlas: Any) -> None:
         """Refused, not followed for ever."""
@@ -399,13 +486,18 @@ class TestNoTrace:
             cra.replay(changed(world.trace(session), "session.started", lambda p: p | me), [atlas("a.b")])
 
     def test_trace_without_its_beginning(self, make_world: Any, atlas: Any) -> None:
-        """Nothing is known of the session, so nothing is recomputed: neither grants nor resolutions."""
+        """A mismatch; and nothing is known of the session, so nothing is recomputed: neither grants nor resolutions."""
         world = make_world(atlas("a.b", rules=[HOLD]))
         session = world.open()
         approval = session.request_approval(session.resolve("x").decision.approval_id)
         world.resolver.approve(approval.approval_id, by="alice")
         session.resolve("x")
-        assert (2, 0, 2, 0) == summary(cra.replay(world.trace(session)[1:], [atlas("a.b", rules=[HOLD])]))
+        result = cra.replay(world.trace(session)[1:], [atlas("a.b", rules=[HOLD])])
+        assert (2, 0, 2, 1) == summary(result)
+        assert (session.session_id, 1) == (result.mismatches[0].session_id, result.mismatches[0].sequence)
+        assert {"the trace does not have the beginning of the session"} == {
+            each.reason for each in result.not_recomputed_reasons
+        }
 
     def test_too_many_atlases(self, atlas: Any) -> None:
         """Their selections are tried, so there is a bound."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -136,10 +137,23 @@ def test_reads_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert {"a": 1} == read_openapi(path)
     monkeypatch.setattr(document, "MAX_BYTES", 7)
-    with pytest.raises(InvalidAtlasManifest, match="import a part of it"):
+    with pytest.raises(InvalidAtlasManifest, match=r"api\.json is larger than"):
         read_openapi(path)
     with pytest.raises(AtlasLoadError, match="No such file"):
         read_openapi(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
+def test_only_regular_files_are_read(kind: str, tmp_path: Path) -> None:
+    """What may have no end or no writer is refused at once, with advice."""
+    path = tmp_path / kind if kind != "device" else Path("/dev/zero")
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    with pytest.raises(InvalidAtlasManifest, match="is not a regular file; give a file") as caught:
+        read_openapi(path)
+    assert str(path) in caught.value.message
 
 
 @given(

@@ -69,6 +69,22 @@ def test_overview_names_no_empty_tier(tmp_path: Path) -> None:
     assert "`allow`, enforced, 2 actions." in (out / "POLICIES.md").read_text("utf-8")
 
 
+def test_pages_list_what_a_person_has_to_check(tmp_path: Path) -> None:
+    """A tool that says that it only reads, and is named after what it destroys, is listed on both pages, by itself."""
+    hints = {"readOnlyHint": True}
+    tools = [{"name": name, "inputSchema": {}, "annotations": hints} for name in ("get", "delete_all", "purge")]
+    out = write_atlas_folder(import_mcp(tools, "com.example.store"), tmp_path / "store")
+    overview = (out / "context" / "overview.md").read_text("utf-8")
+    page = (out / "POLICIES.md").read_text("utf-8")
+
+    assert "These actions only read:\n\n- `store.get`\n\nThese actions are said to only read" in overview
+    assert "names say otherwise:\n\n- `store.delete_all`\n- `store.purge`\n" in overview
+    assert "`allow`, enforced, 1 action. The import took these" in page
+    assert "## check-reads: Claims to be read-only, please check\n\n`allow`, in shadow mode, 2 actions." in page
+    assert "\n\n- `store.delete_all`\n- `store.purge`\n" in page
+    assert "A server can be wrong, and it can lie: review" in page
+
+
 def test_an_empty_folder_is_filled(manifest: dict[str, Any], tmp_path: Path) -> None:
     """A folder without anything in it is as good as none."""
     assert tmp_path.resolve() == write_atlas_folder(manifest, tmp_path)
