@@ -65,7 +65,8 @@ def parse(data: bytes | str) -> Any:
     try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as problem:
-        raise JSONProblem(f"not JSON: {problem.msg}", _position(text, problem.pos)) from None
+        what = problem.msg.removesuffix(" at").rstrip(": ")  # "Unterminated string starting at", "Invalid \\escape: "
+        raise JSONProblem(f"not JSON: {what}", _position(text, problem.pos)) from None
     except _Refused as refused:
         raise JSONProblem(refused.message, _position(text, _literal_offset(text, refused.literal))) from None
     except _Duplicate:
@@ -180,7 +181,8 @@ def _position(text: str, offset: int) -> str:
 
 
 def _literal_offset(text: str, literal: str) -> int:
-    return next(token.start() for token in _TOKEN.finditer(text) if token.group() == literal)
+    """Where the decoder stopped: at the first token that begins with the literal; what stands behind it, it has not read."""
+    return next(token.start() for token in _TOKEN.finditer(text) if token.group().startswith(literal))
 
 
 def _duplicates(text: str) -> Iterator[tuple[str, int]]:

@@ -23,6 +23,7 @@ from cra.atlas.written import WrittenAction, WrittenManifest, one_of, read_writt
 from cra.carp.conditions import RISK_TIERS
 from cra.carp.policy import Policy, action_limit_policy, parse_policy
 from cra.carp.schema import Schema, SchemaProblem
+from cra.carp.schema_patterns import MAX_ALL_PATTERN_BYTES, TOO_MANY
 from cra.errors import AtlasVersionMismatch, CRAError, InvalidAtlasManifest, InvalidPolicy, ValidationError
 from cra.pointer import pointer
 from cra.strictjson import MAX_DEPTH, JSONProblem, parse, plain_copy, shorten
@@ -106,8 +107,9 @@ def _build(raw: object, files: ContextFiles, strict: bool, source: str | None = 
         for path in unknown_fields(raw)
     ]
     _check_identity(written)
-    policies = _policies(written)
-    actions = _actions(written, raw, findings)
+    patterns = _Patterns()
+    policies = _policies(written, patterns)
+    actions = _actions(written, raw, patterns, findings)
     manifest = canonical_json(raw)
     blocks = build_blocks(written, files, findings)
     _refuse_duplicates(block_names(written), "context")
@@ -175,18 +177,35 @@ def _refuse_duplicates(
             raise error(f"{kind} id {shorten(name)} is used at {first} already; give one of them another", path=path)
 
 
-def _policies(written: WrittenManifest) -> list[Policy]:
-    policies = [
-        parse_policy(raw, atlas_id=written.atlas_id, index=index, path=pointer("", "policies", index))
-        for index, raw in enumerate(written.policies)
-    ]
+class _Patterns:
+    """What the patterns of all schemas of one atlas take once compiled."""
+
+    def __init__(self) -> None:
+        self._left = MAX_ALL_PATTERN_BYTES
+
+    def add(self, schema: Schema, path: str) -> None:
+        self._left -= schema.pattern_bytes
+        if self._left < 0:
+            raise InvalidAtlasManifest(TOO_MANY, path=path)
+
+
+def _policies(written: WrittenManifest, patterns: _Patterns) -> list[Policy]:
+    policies: list[Policy] = []
+    for index, raw in enumerate(written.policies):
+        path = pointer("", "policies", index)
+        policy = parse_policy(raw, atlas_id=written.atlas_id, index=index, path=path)
+        if policy.conditions.parameters is not None:
+            patterns.add(policy.conditions.parameters, pointer(path, "conditions", "parameters"))
+        policies.append(policy)
     names = ((policy.policy_id, pointer("", "policies", policy.index, "policy_id")) for policy in policies)
     _refuse_duplicates(names, "policy", InvalidPolicy)
     return policies
 
 
-def _actions(written: WrittenManifest, raw: Mapping[str, Any], findings: list[Finding]) -> tuple[Action, ...]:
-    actions = tuple(_action(action, raw, index, findings) for index, action in enumerate(written.actions))
+def _actions(
+    written: WrittenManifest, raw: Mapping[str, Any], patterns: _Patterns, findings: list[Finding]
+) -> tuple[Action, ...]:
+    actions = tuple(_action(action, raw, index, patterns, findings) for index, action in enumerate(written.actions))
     names = ((action.action_id, pointer("", "actions", i, "action_id")) for i, action in enumerate(actions))
     _refuse_duplicates(names, "action")
     return actions
@@ -201,15 +220,17 @@ def _limits(atlas_id: str, actions: tuple[Action, ...], index: int) -> Iterator[
             index += 1
 
 
-def _action(action: WrittenAction, raw: Mapping[str, Any], index: int, findings: list[Finding]) -> Action:
+def _action(
+    action: WrittenAction, raw: Mapping[str, Any], index: int, patterns: _Patterns, findings: list[Finding]
+) -> Action:
     path = pointer("", "actions", index)
     _check_identifier(action.action_id, pointer(path, "action_id"), _STRICT_ACTION_ID, "action", findings)
     return Action(
         action_id=action.action_id,
         name=action.name,
         description=action.description,
-        parameters_schema=_schema(action.parameters_schema, pointer(path, "parameters_schema")),
-        returns_schema=_schema(action.returns_schema, pointer(path, "returns_schema")),
+        parameters_schema=_schema(action.parameters_schema, pointer(path, "parameters_schema"), patterns),
+        returns_schema=_schema(action.returns_schema, pointer(path, "returns_schema"), patterns),
         risk_tier=one_of(RISK_TIERS, action.risk_tier, pointer(path, "risk_tier")),
         idempotent=action.idempotent,
         requires_confirmation=action.requires_confirmation,
@@ -220,13 +241,15 @@ def _action(action: WrittenAction, raw: Mapping[str, Any], index: int, findings:
     )
 
 
-def _schema(document: dict[str, Any] | msgspec.UnsetType, path: str) -> Schema | None:
+def _schema(document: dict[str, Any] | msgspec.UnsetType, path: str, patterns: _Patterns) -> Schema | None:
     if document is msgspec.UNSET:
         return None
     try:
-        return Schema(document)
+        schema = Schema(document)
     except SchemaProblem as problem:
         raise InvalidAtlasManifest(problem.message, path=path + problem.pointer) from None
+    patterns.add(schema, path)
+    return schema
 
 
 def _limit(raw: dict[str, Any] | msgspec.UnsetType, path: str) -> ActionLimit | None:

@@ -39,6 +39,11 @@ _PARAMETERS: dict[PolicyType, tuple[str, ...]] = {
     "allow": (),
 }
 _WRITTEN_KEYS = ("session", "agent", "global")
+_STRING = "has to be a string that is not empty"
+_STRINGS = "has to be a list of at least one string"
+_AMOUNT = "has to be a finite number ≥ 0"
+_CALLS = "has to be an integer ≥ 1"
+_WINDOW = "has to be a finite number > 0"
 
 
 class Limit(msgspec.Struct, frozen=True):
@@ -125,7 +130,7 @@ def parse_amount(value: object) -> Fraction:
         return Fraction(value)
     if isinstance(value, float) and 0 <= value < math.inf:
         return Fraction(float.__repr__(value))
-    raise ValueError("has to be a finite number ≥ 0")
+    raise ValueError(_AMOUNT)
 
 
 class _Fields:
@@ -158,24 +163,29 @@ class _Fields:
             raise self.refuse(name, "has to be a string")
         return value
 
+    def required(self, name: str, wanted: str) -> Any:
+        if name not in self.raw:
+            raise self.refuse(name, f"is missing; it {wanted}")
+        return self.raw[name]
+
     def string(self, name: str) -> str:
-        value = self.raw.get(name)
+        value = self.required(name, _STRING)
         if not isinstance(value, str) or not value:
-            raise self.refuse(name, "has to be a string that is not empty")
+            raise self.refuse(name, _STRING)
         return value
 
     def strings(self, name: str) -> tuple[str, ...]:
-        value = self.raw.get(name)
+        value = self.required(name, _STRINGS)
         if not isinstance(value, list) or not value:
-            raise self.refuse(name, "has to be a list of at least one string")
+            raise self.refuse(name, _STRINGS)
         for index, item in enumerate(value):
             if not isinstance(item, str) or not item:
-                raise InvalidPolicy("has to be a string that is not empty", path=self.at(name, index))
+                raise InvalidPolicy(_STRING, path=self.at(name, index))
         return tuple(value)
 
     def amount(self, name: str) -> Fraction:
         try:
-            return parse_amount(self.raw.get(name))
+            return parse_amount(self.required(name, _AMOUNT))
         except ValueError as problem:
             raise self.refuse(name, str(problem)) from None
 
@@ -252,18 +262,19 @@ def _key(parameters: _Fields) -> LimitKey:
 
 
 def _max_calls(parameters: _Fields) -> Fraction:
-    value = parameters.raw.get("max_calls")
+    value = parameters.required("max_calls", _CALLS)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise parameters.refuse("max_calls", "has to be an integer ≥ 1")
+        raise parameters.refuse("max_calls", _CALLS)
     return Fraction(value)
 
 
 def _window_ns(parameters: _Fields) -> int:
     """Rounded up to the nanosecond: never shorter than it is written."""
+    value = parameters.required("window_seconds", _WINDOW)
     try:
-        seconds = parse_amount(parameters.raw.get("window_seconds"))
+        seconds = parse_amount(value)
     except ValueError:
         seconds = Fraction(0)
     if not seconds:
-        raise parameters.refuse("window_seconds", "has to be a finite number > 0")
+        raise parameters.refuse("window_seconds", _WINDOW)
     return math.ceil(seconds * NS_PER_SECOND)

@@ -228,10 +228,14 @@ class Resolution:
             yield Constraint("require_approval", "require_approval", {"approvals": approvals})
 
     def _limit_constraints(self) -> Iterator[Constraint]:
+        told: list[Constraint] = []
         for limit, state in zip(self._plan.limits, self._limit_states):
             if limit.announced:
-                action_ids = self._action_ids(limit.actions)
-                yield _limit_constraint(limit, state, action_ids)
+                constraint = _limit_constraint(limit, state, self._action_ids(limit.actions))
+                # An ancestor may share the count, and what stands the same need not be told twice.
+                if not limit.member or constraint not in told:
+                    told.append(constraint)
+                    yield constraint
 
     def _scope_constraints(self) -> Iterator[Constraint]:
         for announcement in self._plan.announcements:

@@ -31,6 +31,7 @@ TOO_MANY = (
 
 # A pattern counts as the first of these that it fits in: an ordinary one as the first, `[^/]{1,100}` as the third.
 _SIZES = (4 << 10, 16 << 10, 64 << 10, 256 << 10, MAX_PATTERN_BYTES)
+_BYTES_PER_CHARACTER = 20
 _LAZY_BYTES = 64 << 10
 _COUNT = re.compile(r"\{([0-9]{1,9})(?:,([0-9]{0,9}))?\}")
 
@@ -75,7 +76,7 @@ def _compiled_bytes(pattern: str, at: str) -> int:
     if len(pattern) > MAX_PATTERN:
         raise SchemaProblem(f"a pattern has at most {MAX_PATTERN:,} characters", at)
     for size in _SIZES:
-        if _compiles(pattern, linear_time(size)):
+        if _BYTES_PER_CHARACTER * len(pattern) <= size and _compiles(pattern, linear_time(size)):
             return size
     raise SchemaProblem(_why_not(pattern), at)
 

@@ -31,8 +31,8 @@ def say_replay(result: Replay, events: Sequence[Event]) -> None:
     unknown = Counter(_policy_sets([each for each in result.mismatches if each.expected is None], events))
     for policy_set, count in unknown.items():
         say(
-            f"{count} made under the policy set {policy_set}, which no selection of the given atlases has: an atlas was changed"
-            " since, or one is missing; give all that were loaded then, as they were, with --atlas",
+            f"not reproduced: {count} made under the policy set {policy_set}, which no selection of the given atlases has:"
+            " an atlas was changed since, or one is missing; give all that were loaded then, as they were, with --atlas",
             "yellow",
         )
     if different:

@@ -333,7 +333,7 @@ class Call:
                     effect=UNKNOWN,
                 )
             )
-        problem = None if self._returns is None else self._returns.first_error(kept)
+        problem = None if self._returns is None else self._returns.first_error(kept, plain=True)
         if problem is not None:
             where, sentence = problem
             self._fail(

@@ -5,7 +5,6 @@ Reads policies and approvals; decides nothing about limits, which are reserved l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -39,10 +38,13 @@ def clear(
     ask: Ask,
     policy_set: PolicySet,
     action_id: str,
-    parameters: Mapping[str, Any],
+    parameters: dict[str, Any],
     parameters_hash: str,
 ) -> Clearance:
-    """Evaluate a call for the session and each of its ancestors; the first of them that does not allow it counts."""
+    """Evaluate a call for the session and each of its ancestors; the first of them that does not allow it counts.
+
+    `parameters` are a private copy (`cra.execution.parameters.private_copy`), which is not copied again.
+    """
     approvals = session.runtime.approvals
     position = policy_set.position[action_id]
     standing = approvals.granted(session.session_id)
@@ -59,7 +61,11 @@ def clear(
 
     def matching(outcomes: Outcomes, *, shadow: bool) -> list[Policy]:
         found = [policy_set.policies[rank] for rank in policy_set.matching(position, outcomes, shadow=shadow)]
-        return [p for p in found if p.conditions.parameters is None or p.conditions.parameters.accepts(parameters)]
+        return [
+            p
+            for p in found
+            if p.conditions.parameters is None or p.conditions.parameters.accepts(parameters, plain=True)
+        ]
 
     now = session.runtime.clock.now_ns()
     outcomes = [policy_set.outcomes(facts) for facts in session.facts(ask, now)]

@@ -41,9 +41,12 @@ def private_copy(parameters: object) -> dict[str, Any]:
     return copied
 
 
-def check_parameters(schema: Schema | None, parameters: Mapping[str, Any]) -> None:
-    """Raise `InvalidParameters` with the pointer of the first violation of the action's `parameters_schema`, if there is one."""
-    problem = None if schema is None else schema.first_error(parameters)
+def check_parameters(schema: Schema | None, parameters: dict[str, Any]) -> None:
+    """Check a private copy against the action's `parameters_schema`.
+
+    Raises `InvalidParameters` with the pointer of the first violation.
+    """
+    problem = None if schema is None else schema.first_error(parameters, plain=True)
     if problem is not None:
         path, sentence = problem
         raise InvalidParameters(sentence, path=path or None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -161,18 +161,26 @@ def test_a_terminal_without_utf8_gets_escapes(spawn, golden):
     assert out.isascii()
 
 
+def _when_read(pipe: Path) -> int:
+    """A descriptor to write to `pipe` with, from when somebody has opened it to read."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            assert time.monotonic() < deadline, "the command never opened its input"
+            time.sleep(0.01)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals are sent as POSIX has them")
-def test_a_real_interrupt_is_130(tmp_path):
+def test_a_real_interrupt_is_130(spawn, tmp_path):
     """SIGINT while a command waits for its input ends it quietly."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cra", "trace", "verify", str(pipe)],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with pipe.open("wb"):  # opens only when the command has opened it to read
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+    process = spawn("atlas", "import", "mcp", pipe, "--id", "com.example.x", "--out", tmp_path / "out")
+    writer = _when_read(pipe)
+    time.sleep(0.5)  # a signal just before the read begins would be seen only after it
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    os.close(writer)
     assert (130, "") == (process.returncode, err)

@@ -218,7 +218,7 @@ DECIDED = {
 
 @given(manifests(), st.lists(sessions, min_size=1, max_size=2), steps, st.data())
 def test_replay_finds_a_changed_decision(atlases: list[Any], facts: list[Any], todo: list[Any], data: Any) -> None:
-    """One field of one decision changed, one of its events left out or moved, and the chain sealed again: it does not come out."""
+    """One field of a decision changed, one of its events left out or moved, and the chain sealed again: it does not come out."""
     events = run(atlases, facts, todo)
     places = [index for index, event in enumerate(events) if event.event_type in DECIDED]
     index = data.draw(st.sampled_from(places))

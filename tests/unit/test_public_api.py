@@ -121,8 +121,8 @@ def test_the_published_program_runs(make_world: Any, atlas: Any, tmp_path: Any) 
         assert [loaded.atlas_id] == [info.atlas_id for info in resolver.list_atlases()]
 
         @resolver.action("ticket.get")
-        async def get(id: str) -> dict[str, str]:
-            return {"id": id}
+        async def get(**parameters: str) -> dict[str, str]:
+            return parameters
 
         with resolver.create_session(agent_id="triage-bot", goal="Triage open issues") as session:
             resolution = session.resolve("Close stale issues", risk_tier=None, context_hints=(), context=None)

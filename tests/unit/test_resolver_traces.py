@@ -211,7 +211,8 @@ class TestReading:
             name = "mine:"
 
         for storage in ("null:", Unreadable()):
-            with cra.Resolver(storage) as resolver, resolver.create_session("bot", "work") as session:
+            with cra.Resolver(storage) as resolver:
+                session = resolver.create_session("bot", "work")
                 with pytest.raises(StorageError, match="none of the storages keeps events"):
                     resolver.trace(session.session_id)
         with cra.Resolver(["null:", Unreadable(), "memory:"]) as resolver:
@@ -294,13 +295,16 @@ class TestFullQueue:
         world.resolver.flush()
         session.runtime.recorder._queue.capacity = 50
         storage.go.clear()
-        resolved = 0
+        resolved: list[cra.Resolution] = []
+
+        def resolve_on() -> None:
+            while len(resolved) < 10_000:
+                resolved.append(session.resolve("x"))
+
         with pytest.raises(cra.TraceBackpressure, match="the trace queue is full"):
-            while resolved < 10_000:
-                session.resolve("x")
-                resolved += 1
+            resolve_on()
         storage.go.set()
-        assert resolved == len(world.payloads(session, "carp.resolution.completed"))
+        assert len(resolved) == len(world.payloads(session, "carp.resolution.completed"))
 
     def test_drop_loses_resolves_and_says_so(self, make_world: Any, atlas: Any) -> None:
         """Counted, and chained where they would have been; what is no resolve is never dropped."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import Any
 
@@ -515,10 +516,8 @@ class TestApprovals:
         monkeypatch.setattr(session.runtime.recorder, "reserve", end_meanwhile)
         thread = threading.Thread(target=end)
         thread.start()
-        try:
+        with contextlib.suppress(cra.ApprovalNotFound):
             world.resolver.approve(approval.approval_id, by="alice")
-        except cra.ApprovalNotFound:
-            pass
         thread.join(10)
         assert "session.ended" == world.types(session)[-1]
 

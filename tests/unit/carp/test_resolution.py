@@ -414,6 +414,22 @@ def test_a_shared_limit_is_one_constraint(open_session: Open, key: str) -> None:
     assert {"l": ["a", "b"]} == {name: each["actions"] for name, each in constraints(session.resolve("work")).items()}
 
 
+@pytest.mark.parametrize(
+    ("key", "agent_id", "expected"),
+    [("global", "child", [1]), ("agent", "bot", [1]), ("agent", "child", [2, 1]), ("session", "bot", [2, 1])],
+)
+def test_a_child_is_told_of_each_count_once(
+    open_session: Open, opened: dict[str, cra.Resolver], key: str, agent_id: str, expected: list[int]
+) -> None:
+    """Its own and its parent's where they are two, one where they are the same."""
+    parent = open_session(rule("l", "rate_limit", "*", parameters={**RATE, "key": key}))
+    resolver = opened[parent.session_id]
+    resolver.register("a", lambda: None)
+    parent.execute("a", resolution=parent.resolve("work"))
+    child = resolver.create_session(agent_id, "work", parent=parent)
+    assert expected == [each.parameters["remaining"] for each in child.resolve("work").constraints]
+
+
 def test_shadow_limits_are_not_announced(open_session: Open) -> None:
     """They restrict nothing."""
     session = open_session(rule("l", "rate_limit", "*", parameters=RATE, mode="shadow"))

@@ -232,7 +232,7 @@ class TestWhatRuns:
         world = make_world(atlas("a.b"))
         world.resolver.register("a.b", executor)
         session = world.open()
-        with pytest.raises(cra.ExecutionError, match="raised Mute$"):
+        with pytest.raises(cra.ExecutionError, match=r"raised Mute$"):
             run(session, "a.b", resolution=session.resolve("x"))
         assert ["EXECUTION_ERROR"] == [payload["error_code"] for payload in world.payloads(session, "action.failed")]
         assert {} == session.open_calls
@@ -291,8 +291,8 @@ class TestAgain:
         session = world.open()
         resolution = session.resolve("x")
         denying = {**atlas("a.b"), "policies": [CAP]}
+        world.resolver.load_atlas(denying, replace=True)
         with pytest.raises(cra.ActionDenied):
-            world.resolver.load_atlas(denying, replace=True)
             run(session, "a.b", resolution=resolution)
         world.resolver.load_atlas({**atlas("a.b"), "policies": [allow, CAP]}, replace=True)
         run(session, "a.b", resolution=resolution)
@@ -410,7 +410,7 @@ class TestApprovals:
     def test_grant_is_given_back_by_a_call_that_did_not_run(self, make_world: Any, atlas: Any, run: Any) -> None:
         """A full trace queue after the grant was taken: it is there for the next try, with the limits."""
         world = make_world(atlas("a.b", rules=[BOUND, CAP]), overflow="fail")
-        world.resolver.register("a.b", lambda id: id)
+        world.resolver.register("a.b", lambda **parameters: parameters["id"])
         session = world.open()
         resolution = session.resolve("x")
         with pytest.raises(cra.ActionRequiresApproval) as caught:
@@ -803,7 +803,7 @@ class TestEnds:
                 return 1
 
         world = make_world(atlas("a.b", rules=rules))
-        world.resolver.register("a.b", lambda id: id)
+        world.resolver.register("a.b", lambda **_: None)
         session = world.open()
         with pytest.raises((cra.SessionAlreadyEnded, cra.ActionDenied)):
             run(session, "a.b", View(), resolution=session.resolve("x"), idempotency_key="k")
