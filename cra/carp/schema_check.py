@@ -11,7 +11,7 @@ import re
 from itertools import islice
 
 from cra.carp.schema_recursion import MAX_UNEVALUATED, endless, unevaluated_too_deep, used_by
-from cra.carp.schema_walk import REFERENCES, Document, Path, Targets, references, subschemas, unknown_keywords
+from cra.carp.schema_walk import REFERENCES, Document, Path, Targets, anchors, references, subschemas, unknown_keywords
 from cra.pointer import pointer
 from cra.strictjson import plain_copy, shorten
 
@@ -51,6 +51,7 @@ def prepare(document: Document, *, strict: bool) -> Document:
     for path, schema in suspects:
         _check_dialect(schema, path)
     if any(keyword in schema for _, schema in suspects for keyword in REFERENCES):
+        _check_anchors(found)
         _check_references(document, suspects)
         _check_endless(document, found)
     _check_unevaluated(document, found)
@@ -79,6 +80,18 @@ def _check_dialect(schema: Document, path: Path) -> None:
     for keyword, replacement in _REPLACED.items():
         if keyword in schema:
             raise SchemaProblem(f"`{keyword}` is {replacement} in JSON Schema 2020-12", pointer("", *path, keyword))
+
+
+def _check_anchors(found: list[tuple[Path, Document]]) -> None:
+    seen: set[str] = set()
+    for path, schema in found:
+        names = anchors(schema)
+        if not names.isdisjoint(seen):
+            raise SchemaProblem(
+                f"the anchor {shorten(min(names & seen))} is used above already; give this one another name",
+                pointer("", *path),
+            )
+        seen |= names
 
 
 def _check_references(document: Document, suspects: list[tuple[Path, Document]]) -> None:

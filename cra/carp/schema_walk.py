@@ -33,6 +33,7 @@ _APPLICATORS = _SCHEMA | _SCHEMA_LIST | _SCHEMA_MAP
 _KEYWORDS = _APPLICATORS | _OTHER
 DEFINITIONS = ("$defs", "definitions")
 REFERENCES = ("$ref", "$dynamicRef")
+_ANCHORS = ("$anchor", "$dynamicAnchor")
 IN_PLACE = frozenset(("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas"))
 """What applies schemas to the same value, not to a part of it; references do, too."""
 
@@ -68,6 +69,11 @@ def references(schema: Document) -> Iterator[tuple[str, str]]:
             yield keyword, schema[keyword]
 
 
+def anchors(schema: Document) -> set[str]:
+    """The names that one schema can be referred to by."""
+    return {schema[keyword] for keyword in _ANCHORS if isinstance(schema.get(keyword), str)}
+
+
 class Targets:
     """What local references of a document can lead to: `#`, `#/a/pointer`, and `#an-anchor`."""
 
@@ -76,9 +82,8 @@ class Targets:
         for path, schema in subschemas(document):
             at = pointer("", *path)
             self._schemas["#" + at] = at, schema
-            for keyword in ("$anchor", "$dynamicAnchor"):
-                if isinstance(schema.get(keyword), str):
-                    self._schemas["#" + schema[keyword]] = at, schema
+            for anchor in anchors(schema):
+                self._schemas["#" + anchor] = at, schema
 
     def __getitem__(self, reference: str) -> tuple[str, Document]:
         return self._schemas[unquote(reference)]

@@ -124,6 +124,8 @@ def replay(
     player = _Player(library, known, hash_key)
     try:
         trace = [_event(event) for event in events]
+        for timestamp in {event.timestamp for event in trace}:
+            parse_timestamp(timestamp, "/timestamp")
         for event in trace:
             if event.event_type == "session.started":
                 player.open(event)
@@ -137,9 +139,7 @@ def replay(
 
 
 def _event(event: Event | Mapping[str, Any]) -> Event:
-    event = event if isinstance(event, Event) else msgspec.convert(dict(event), Event)
-    parse_timestamp(event.timestamp, "/timestamp")
-    return event
+    return event if isinstance(event, Event) else msgspec.convert(dict(event), Event)
 
 
 def _operations(events: Sequence[Event]) -> Iterator[list[Event]]:

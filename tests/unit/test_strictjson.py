@@ -60,6 +60,12 @@ def test_a_copy_is_equal_and_shares_nothing(value: Any) -> None:
     assert value is not copy or not isinstance(value, (dict, list))
 
 
+def number_of(literal: str) -> int | float:
+    """An integer literal as the protocol reads it: a double where it is out of range."""
+    value = int(literal)
+    return value if abs(value) < 2**64 else float(literal)
+
+
 @given(st.binary(max_size=40) | st.text(max_size=40) | st.text('[]{}",:0aeN\\ud8-.\n ', max_size=40))
 def test_no_input_raises_anything_else(data: bytes | str) -> None:
     """Whatever the input, it is a value or a `JSONProblem`; and what is accepted, `json` accepts with the same value."""
@@ -67,9 +73,49 @@ def test_no_input_raises_anything_else(data: bytes | str) -> None:
         assert parse(data) == json.loads(data)
 
 
+FRAGMENTS = [
+    *'[]{}",: \\\n\t-+.0',
+    *(
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "1e400",
+        "-1e400",
+        "1" * 400,
+        "1e9",
+        "true",
+        "null",
+        "x",
+        '"a"',
+        '"a":',
+        '\\ud800"',
+    ),
+    *("\ufeff", "\ud800", "\u00a0", "é", "[" * 150),
+]
+
+
+@given(values, st.lists(st.tuples(st.integers(0, 200), st.integers(0, 3), st.sampled_from(FRAGMENTS)), max_size=6))
+def test_almost_json_raises_nothing_else(value: Any, edits: list[tuple[int, int, str]]) -> None:
+    """JSON with pieces cut out and others put in is a value or a `JSONProblem`, as text and as bytes."""
+    text = json.dumps(value)
+    for place, cut, fragment in edits:
+        place %= len(text) + 1
+        text = text[:place] + fragment + text[place + cut :]
+    for data in (text, text.encode(errors="surrogatepass")):
+        with contextlib.suppress(JSONProblem):
+            parse(data)
+
+
 @pytest.mark.parametrize(
     ("data", "message", "position"),
     [
+        ("NaNx", "NaN is no JSON number", "line 1 column 1"),
+        ("[NaN1]", "NaN is no JSON number", "line 1 column 2"),
+        ('{"a":-Infinityx}', "-Infinity is no JSON number", "line 1 column 6"),
+        ("[1e400true]", "the number is too large for a double", "line 1 column 2"),
+        ("[1e40, 1e400x, 1e4000]", "the number is too large for a double", "line 1 column 8"),
+        ('["a', "not JSON: Unterminated string starting", "line 1 column 2"),
+        (r'"\x"', "not JSON: Invalid \\escape", "line 1 column 2"),
         (b'{"a": \xff}', "the text is not UTF-8", "byte 6"),
         (b"\xed\xa0\x80", "the text is not UTF-8", "byte 0"),
         (b"\xef\xbb\xbf{}", "the text starts with a byte order mark; save it as UTF-8 without one", "line 1 column 1"),

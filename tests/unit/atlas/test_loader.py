@@ -320,6 +320,26 @@ def test_a_schema_that_cannot_be_used_is_refused(make_manifest: Make, document: 
     assert path == error.path
 
 
+def test_the_patterns_of_an_atlas_have_a_bound_together(make_manifest: Make) -> None:
+    """Those of policies, parameters and results add up; the schema that is one too many is named."""
+
+    def schema(patterns: int) -> dict[str, Any]:
+        return {"properties": {f"p{n}": {"type": "string", "pattern": rf"\pL{{20}}{n}"} for n in range(patterns)}}
+
+    def manifest(patterns: int) -> Any:
+        deny = {"policy_id": "p", "type": "deny", "conditions": {"parameters": schema(8)}}
+        action = {**ACTION, "parameters_schema": schema(16), "returns_schema": schema(patterns)}
+        return make_manifest(policies=[deny], actions=[action])
+
+    assert load_atlas(manifest(8)).actions
+    error = refusal(manifest(9))
+    assert isinstance(error, InvalidAtlasManifest)
+    assert "/actions/0/returns_schema" == error.path
+    assert "the patterns up to here take more than 32 MB once compiled" in error.message
+    policies = [{"policy_id": f"p{n}", "type": "deny", "conditions": {"parameters": schema(17)}} for n in range(2)]
+    assert "/policies/1/conditions/parameters" == refusal(make_manifest(policies=policies)).path
+
+
 @pytest.mark.parametrize(
     ("limit", "path"),
     [

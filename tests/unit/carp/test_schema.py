@@ -71,6 +71,16 @@ def test_what_is_no_json_value_satisfies_no_schema(value: object, pointer: str, 
     assert (pointer, sentence) == Schema({}).first_error(value)
 
 
+def test_a_plain_value_is_not_copied_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `plain` the answers are the same, and the value is looked at as it is."""
+    schema = Schema({"properties": {"a": {"type": "string"}}})
+    monkeypatch.setattr("cra.carp.schema.plain_copy", None)
+    assert schema.accepts({"a": "x"}, plain=True)
+    assert not schema.accepts({"a": 3}, plain=True)
+    assert schema.first_error({"a": "x"}, plain=True) is None
+    assert ("/a", 'the value is not of type "string"') == schema.first_error({"a": 3}, plain=True)
+
+
 def test_a_deeply_nested_value_is_refused_before_validation() -> None:
     """A value of 100,000 levels, which would exhaust the validator's stack, satisfies no schema."""
     value: list[Any] = []
@@ -161,11 +171,16 @@ def test_patterns_run_in_linear_time() -> None:
         ({"allOf": {}}, "/allOf", None),
         ({"not": 3}, "/not", None),
         ({"$ref": 3}, "/$ref", None),
+        (
+            {"$ref": "#a", "$defs": {"x": {"$anchor": "a"}, "y": {"$dynamicAnchor": "a"}}},
+            "/$defs/y",
+            "the anchor 'a' is used above already; give this one another name",
+        ),
         ({"minLength": -1}, "/minLength", None),
         (
             {"items": {"pattern": "(?=a)b"}},
             "/items/pattern",
-            "not a pattern that a linear-time engine runs (no look-around, no back-references), or too large",
+            "not a pattern that a linear-time engine runs: it has no look-around and no back-references",
         ),
         ({"patternProperties": {"(a)\\1": {}}}, "/patternProperties/(a)\\1", None),
         ({"pattern": "(a{1000}){1000}"}, "/pattern", None),

@@ -15,7 +15,7 @@ from cra.atlas.importers.document import read_openapi
 from cra.atlas.importers.openapi import import_openapi
 from cra.atlas.lint import lint_atlas
 from cra.atlas.loader import load_atlas
-from cra.carp.schema import Schema
+from cra.carp.schema import Schema, SchemaProblem
 from cra.errors import InvalidAtlasManifest
 
 DATA = Path(__file__).parent / "data"
@@ -616,7 +616,11 @@ def test_inlined_schemas_accept_what_the_originals_accept(schemas: tuple[Any, An
     """Whatever refers to whatever, a value satisfies the inlined schema exactly when it satisfies the schema as written."""
     objects = [{"allOf": [schema]} if isinstance(schema, bool) else schema for schema in schemas]
     definitions = {name: pointing_to(schema, "#/$defs/") for name, schema in zip(NAMES, objects)}
-    written = Schema({"$ref": "#/$defs/A", "$defs": definitions})
+    try:
+        written = Schema({"$ref": "#/$defs/A", "$defs": definitions})
+    except SchemaProblem as problem:
+        assume("applies itself to the same value" not in problem.message)
+        raise
     components = {n: pointing_to(s, "#/components/schemas/") for n, s in zip(NAMES, schemas)}
     document = api(
         {"/x": {"get": {"responses": {"200": response({"$ref": "#/components/schemas/A"})}}}},
