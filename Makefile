@@ -5,6 +5,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo "$$python" && break; done)
 PYTEST_ARGS ?= -n auto
 
+COMPILED := $(wildcard cra/_speedups.pyx cra/_compiled/*.pxi cra/_kernel/*.c cra/_kernel/*.h)
 BIN := .venv/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CACHE_DIR="$(CURDIR)/.venv/cache" $(BIN)/python -m pip install --quiet
 
@@ -26,7 +27,7 @@ dev: .venv/dev
 .venv/test: extras = all,test
 .venv/dev: extras = all,test,dev
 
-.venv/demo .venv/test .venv/dev: pyproject.toml setup.py | $(BIN)/python
+.venv/demo .venv/test .venv/dev: pyproject.toml setup.py $(COMPILED) | $(BIN)/python
 	@echo "installing cra[$(extras)] into .venv"
 	@$(PIP) --editable ".[$(extras)]"
 	@touch $@
@@ -38,4 +39,4 @@ $(BIN)/python:
 	@"$(PYTHON)" -m venv .venv || { rm -rf .venv; echo "could not make .venv; Debian and Ubuntu need: apt install python3-venv" >&2; exit 1; }
 
 clean:
-	rm -rf .venv .ci/out build dist *.egg-info
+	rm -rf .venv .ci/out build dist *.egg-info cra/*.so

@@ -1,5 +1,59 @@
-"""The build; everything is in `pyproject.toml`. Compiled extensions will be declared here."""
+"""The compiled half of the build; everything else is in `pyproject.toml`.
 
-from setuptools import setup
+With a C compiler the extension `cra._speedups` is built, and a failure is an error. Without one the reference implementation is
+installed alone, and the build says so; `CRA_REQUIRE_COMPILED=1` makes that an error.
+"""
 
-setup()
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from glob import glob
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools._distutils.ccompiler import new_compiler
+from setuptools._distutils.errors import CompileError, DistutilsError
+from setuptools._distutils.sysconfig import customize_compiler, get_python_inc
+
+FLAGS = ["-std=c11", "-O3", "-fvisibility=hidden", "-Wall", "-Wextra"]
+
+
+def has_compiler() -> bool:
+    """Whether a C file that includes Python.h compiles here."""
+    compiler = new_compiler()
+    customize_compiler(compiler)
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "probe.c")
+        source.write_text("#include <Python.h>\n#include <stdatomic.h>\n")
+        try:
+            compiler.compile([str(source)], output_dir=folder, include_dirs=[get_python_inc()])
+        except (CompileError, DistutilsError, OSError):
+            return False
+    return True
+
+
+def extensions() -> list[Extension]:
+    if not has_compiler():
+        if os.environ.get("CRA_REQUIRE_COMPILED", "") not in ("", "0"):
+            sys.exit("cra: CRA_REQUIRE_COMPILED is set, but no C compiler with Python's headers was found; install one")
+        print("cra: no C compiler with Python's headers was found; installing the pure-Python reference", file=sys.stderr)
+        return []
+    from Cython.Build import cythonize
+
+    kernel = sorted(glob("cra/_kernel/*.c"))
+    headers = sorted([*glob("cra/_kernel/*.h"), *glob("cra/_compiled/*.pxi")])
+    extension = Extension(
+        "cra._speedups",
+        ["cra/_speedups.pyx", *kernel],
+        include_dirs=["cra/_kernel"],
+        depends=headers,
+        extra_compile_args=[*FLAGS, *os.environ.get("CRA_CFLAGS", "").split()],
+        extra_link_args=os.environ.get("CRA_LDFLAGS", "").split(),
+    )
+    modules: list[Extension] = cythonize([extension], build_dir="build/cython", compiler_directives={"language_level": 3})
+    return modules
+
+
+setup(ext_modules=extensions())

@@ -1,25 +1,53 @@
-"""The one place that chooses between compiled and reference implementations.
+"""The one place that chooses between compiled and reference implementations. Everything else imports these names from here.
 
-This version has the reference only, so `CRA_REQUIRE_COMPILED=1` is an error and `CRA_PURE_PYTHON=1` changes nothing.
-Everything else in the package imports these names from here.
+`CRA_PURE_PYTHON=1` forces the reference, `CRA_REQUIRE_COMPILED=1` makes a missing extension an error. An extension that is there
+but cannot be imported is an error with its cause, never a silent fallback.
 """
 
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from cra.reference.canonical import canonical_json
 from cra.reference.chain import event_hash, hash_value, seal, verify_chain
-from cra.reference.glob import glob_match
 from cra.reference.match import conditions_hold, window_contains
 
-if os.environ.get("CRA_REQUIRE_COMPILED", "") not in ("", "0"):
-    raise ImportError("CRA_REQUIRE_COMPILED is set, but this version of cra has no compiled implementation; unset it")
+
+def _is_set(name: str) -> bool:
+    return os.environ.get(name, "") not in ("", "0")
+
+
+def _wants_compiled() -> bool:
+    pure, required = _is_set("CRA_PURE_PYTHON"), _is_set("CRA_REQUIRE_COMPILED")
+    if pure and required:
+        raise ImportError("CRA_PURE_PYTHON and CRA_REQUIRE_COMPILED contradict each other; unset one of them")
+    if pure:
+        return False
+    if find_spec("cra._speedups") is not None:
+        return True
+    if required:
+        raise ImportError(
+            "CRA_REQUIRE_COMPILED is set, but cra was installed without its compiled half; install it again where there is a"
+            " C compiler, or unset the variable"
+        )
+    return False
+
+
+if TYPE_CHECKING:  # type checkers read the reference
+    from cra.reference.glob import glob_match
+
+    _COMPILED = False
+elif _COMPILED := _wants_compiled():
+    from cra._speedups import glob_match
+else:
+    from cra.reference.glob import glob_match
 
 
 def implementation() -> str:
     """Which implementation runs: `"compiled"` or `"pure"`."""
-    return "pure"
+    return "compiled" if _COMPILED else "pure"
 
 
 __all__ = [

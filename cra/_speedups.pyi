@@ -1,0 +1,3 @@
+"""Types of the compiled twins; each has its docstring in `cra.reference`."""
+
+def glob_match(pattern: str, text: str) -> bool: ...
