@@ -10,9 +10,11 @@ import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from cra.reference.canonical import canonical_json
+from cra.reference.canonical import canonical_json, canonical_text
 from cra.reference.chain import event_hash, hash_value, seal, verify_chain
+from cra.reference.expander import Expander
 from cra.reference.match import conditions_hold, window_contains
+from cra.reference.ring import Ring
 
 
 def _is_set(name: str) -> bool:
@@ -51,7 +53,10 @@ def implementation() -> str:
 
 
 __all__ = [
+    "Expander",
+    "Ring",
     "canonical_json",
+    "canonical_text",
     "conditions_hold",
     "event_hash",
     "glob_match",

@@ -29,16 +29,15 @@ from cra.execution.execute import execute
 from cra.hotpath import implementation
 from cra.ids import IdSource, RandomIds, format_uuid
 from cra.reference.resolve import DefaultDecision
-from cra.runtime import ForkedLock, Level, Options, Redact, Runtime, approval_payload
+from cra.runtime import ForkedLock, Level, Options, Redact, Runtime, approval_payload, record_bytes
 from cra.session import Session
 from cra.sessions import SessionTable
 from cra.storage.base import StorageBackend
 from cra.storage.open import open_storage
 from cra.timing.clock import NS_PER_SECOND, Clock, SystemClock
-from cra.trace.chainer import Chainer
 from cra.trace.event import Event
 from cra.trace.record import SessionHeader
-from cra.trace.record_queue import Reservation
+from cra.trace.record_queue import CLOSING_BYTES, Reservation
 from cra.trace.recorder import Recorder
 from cra.trace.subscribe import Delivery, Subscription
 from cra.version import __version__
@@ -128,7 +127,6 @@ class Resolver:
         self._header = SessionHeader(format_uuid(base), format_uuid(base + 1), format_uuid(base + 2))
         recorder = Recorder(
             self._backends,
-            Chainer(),
             tracing=tracing,
             overflow=overflow,
             overflow_timeout=overflow_timeout,
@@ -193,7 +191,8 @@ class Resolver:
             if self._own_ended:
                 raise InternalError("this resolver is closed; create a new one")
             base = self._own_ids.draw(self._runtime.clock.now_ns() // 1_000_000)
-            record = self._runtime.events_record(self._header, *events, base=base, closing=last or room is not None)
+            make = self._runtime.closing_record if last or room is not None else self._runtime.events_record
+            record = make(self._header, *events, base=base)
             (self._runtime.recorder if room is None else room).record(record)
             self._own_ended = last
 
@@ -218,17 +217,18 @@ class Resolver:
         import asyncio
 
         def load() -> list[Atlas]:
-            with self._noting() as note:
-                atlases = self._runtime.registry.load_many(list(sources))
+            wanted = list(sources)
+            with self._noting(len(wanted)) as note:
+                atlases = self._runtime.registry.load_many(wanted)
                 note(*_loaded(*atlases))
             return atlases
 
         return await asyncio.to_thread(load)
 
     @contextmanager
-    def _noting(self) -> Iterator[Callable[..., None]]:
-        """Room for an event of the runtime's own, taken before something changes that has to be recorded."""
-        with self._runtime.room() as room:
+    def _noting(self, events: int = 1) -> Iterator[Callable[..., None]]:
+        """Room for events of the runtime's own, taken before something changes that has to be recorded."""
+        with self._runtime.room(CLOSING_BYTES * max(1, events)) as room:
             if self._own_ended:
                 raise InternalError("this resolver is closed; create a new one")
             yield lambda *events: self._record(*events, room=room)
@@ -387,11 +387,12 @@ class Resolver:
         pending = runtime.approvals.find(approval_id)
         session = self._sessions.get(pending.session_id)
         # The session's lock: a resolve that sees the decision comes after it in the trace, and nothing comes after its end.
-        with session.lock, runtime.room() as room:
+        with session.lock:
             event = (event_type, approval_payload(pending, by=by, reason=reason))
             record = runtime.events_record(session.header, event)  # what cannot be recorded is not decided
-            approval = decide(approval_id, by=by, reason=reason)
-            room.record(record)
+            with runtime.room(record_bytes(record)) as room:
+                approval = decide(approval_id, by=by, reason=reason)
+                room.record(record)
         return approval
 
     # Traces

@@ -6,6 +6,7 @@ Made by `cra.resolver`; used by `cra.session` and `cra.execution`.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,20 +15,22 @@ import msgspec
 
 from cra.atlas.manifest import Action
 from cra.atlas.registry import AtlasRegistry
+from cra.carp.plan import Plan, Ruling
+from cra.carp.policy import Policy
 from cra.carp.policy_set import PolicySet
 from cra.errors import InternalError, InvalidTraceEvent
 from cra.execution.approvals import Approval, ApprovalBook
 from cra.execution.executors import ExecutorThreads
-from cra.hotpath import hash_value
+from cra.hotpath import canonical_text, hash_value
 from cra.ids import IdSource
-from cra.reference.canonical import canonical_text
 from cra.reference.resolve import DefaultDecision
 from cra.strictjson import MAX_DEPTH
 from cra.timing.clock import Clock
 from cra.timing.rate_limit import SlidingWindows
 from cra.trace.record import EventsRecord, SessionHeader
-from cra.trace.record_queue import Reservation
+from cra.trace.record_queue import CLOSING_BYTES, Reservation
 from cra.trace.recorder import Recorder
+from cra.trace.template import TraceDetail, make_template
 
 if TYPE_CHECKING:
     from cra.session import Session
@@ -36,6 +39,8 @@ Level = Literal["recorded", "stored", "durable"]
 Redact = Callable[[str, dict[str, Any]], dict[str, Any]]
 MAX_POLICY_SETS = 64
 MAX_PAYLOAD = 2 * 2**20
+RECORD_BYTES = 256
+"""What a record of one event has besides its payload, at most: its frame in the ring, the ids, the type."""
 CLOSING_FIELDS = (
     "atlas_id",
     "version",
@@ -54,7 +59,7 @@ class Options(msgspec.Struct, frozen=True):
 
     default_decision: DefaultDecision
     ttl_seconds: int
-    trace_detail: Literal["full", "decisions"]
+    trace_detail: TraceDetail
     fail_closed: bool
     durability: Level
     hash_key: bytes | None
@@ -100,6 +105,7 @@ class Runtime:
         self._policy_sets: dict[frozenset[str] | None, PolicySet] = {}
         self._generation = -1
         self._lock = threading.Lock()
+        self._template_lock = threading.Lock()
 
     def policy_set(self, selection: frozenset[str] | None) -> PolicySet:
         """The policy set of a selection (None: every loaded atlas); overlays are always part of it.
@@ -127,6 +133,22 @@ class Runtime:
     def cached_plans(self) -> int:
         return sum(policy_set.cached_plans for policy_set in list(self._policy_sets.values()))
 
+    def template(self, plan: Plan, ruling: Ruling) -> int:
+        """The number under which the ring knows the events of a ruling, written there before its first use.
+
+        Raises `TraceBackpressure`, and `InvalidTraceEvent` for a plan that is larger than the ring takes.
+        """
+        if not ruling.template:
+            with self._template_lock:
+                if not ruling.template:
+                    options = self.options
+                    number = self.recorder.define(
+                        lambda number: make_template(number, plan, ruling, options.trace_detail, options.ttl_seconds)
+                    )
+                    ruling.template = number
+                    weakref.finalize(ruling, self.recorder.queue.forget, number).atexit = False
+        return ruling.template
+
     def find_executor(self, action: Action) -> Callable[..., Any] | None:
         """What runs an action: its own executor, else the shared one that it names.
 
@@ -138,8 +160,8 @@ class Runtime:
         """The hash of a value as traces show it: plain, or keyed where the runtime has a `hash_key`."""
         return hash_value(value, self.options.hash_key)
 
-    def payload(self, event_type: str, payload: dict[str, Any]) -> dict[str, Any]:
-        """The payload as it may be recorded: `redact` is asked first, and what cannot be hashed is refused here.
+    def payload(self, event_type: str, payload: dict[str, Any]) -> bytes:
+        """The payload as it is recorded, in canonical JSON: `redact` is asked first, and what cannot be hashed is refused here.
 
         Raises `InvalidTraceEvent`, and whatever `redact` raises.
         """
@@ -147,15 +169,10 @@ class Runtime:
             payload = self.options.redact(event_type, payload)
             if not isinstance(payload, dict):
                 raise InvalidTraceEvent(f"redact has to return a dict, not {type(payload).__name__}")
-        if len(canonical_text(payload, MAX_DEPTH - 1)) > MAX_PAYLOAD:
-            raise InvalidTraceEvent(f"the {event_type} payload is larger than {MAX_PAYLOAD} characters; say less")
-        return payload
-
-    def request_payload(self, payload: dict[str, Any]) -> dict[str, Any]:
-        """`payload` of a `carp.request.received`. Ids are the runtime's own, so a plain goal alone needs no look."""
-        if self.options.redact is None and len(payload) == 3 and payload["goal"].isascii():
-            return payload
-        return self.payload("carp.request.received", payload)
+        text = canonical_text(payload, MAX_DEPTH - 1).encode()
+        if len(text) > MAX_PAYLOAD:
+            raise InvalidTraceEvent(f"the {event_type} payload is larger than {MAX_PAYLOAD} bytes; say less")
+        return text
 
     def events_record(
         self,
@@ -163,31 +180,52 @@ class Runtime:
         *events: tuple[str, dict[str, Any]],
         base: int | None = None,
         span: int | None = None,
-        closing: bool = False,
     ) -> EventsRecord:
-        """A record of these events as of now. Where it closes something that has happened, not even `redact` can prevent it."""
+        """A record of these events as of now. Raises as `payload` does."""
+        return self._make_record(self.payload, session, events, base, span)
+
+    def closing_record(
+        self,
+        session: SessionHeader,
+        *events: tuple[str, dict[str, Any]],
+        base: int | None = None,
+        span: int | None = None,
+    ) -> EventsRecord:
+        """A record that closes something that has happened: not even `redact` can prevent it, and it fits into its room."""
+        return self._make_record(self._payload_at_any_rate, session, events, base, span)
+
+    def _make_record(
+        self,
+        payload: Callable[[str, dict[str, Any]], bytes],
+        session: SessionHeader,
+        events: tuple[tuple[str, dict[str, Any]], ...],
+        base: int | None,
+        span: int | None,
+    ) -> EventsRecord:
         now = self.clock.now_ns()
-        payload = self._payload_at_any_rate if closing else self.payload
         return EventsRecord(
-            session=session,
-            base=self.ids.draw(now // 1_000_000) if base is None else base,
-            time_ns=now,
-            events=tuple([(event_type, payload(event_type, content)) for event_type, content in events]),
-            span=span,
+            session,
+            self.ids.draw(now // 1_000_000) if base is None else base,
+            now,
+            tuple([(event_type, payload(event_type, content)) for event_type, content in events]),
+            span,
         )
 
-    def _payload_at_any_rate(self, event_type: str, payload: dict[str, Any]) -> dict[str, Any]:
+    def _payload_at_any_rate(self, event_type: str, payload: dict[str, Any]) -> bytes:
         try:
-            return self.payload(event_type, dict(payload))
+            text = self.payload(event_type, dict(payload))
+            if len(text) <= CLOSING_BYTES - RECORD_BYTES:
+                return text
+            problem = "TooLarge"
         except Exception as error:
-            return {key: payload[key] for key in CLOSING_FIELDS if key in payload} | {
-                "redaction_error": type(error).__name__
-            }
+            problem = type(error).__name__[:100]
+        kept = {key: payload[key] for key in CLOSING_FIELDS if key in payload}
+        return canonical_text(kept | {"redaction_error": problem}).encode()
 
     @contextmanager
-    def room(self) -> Iterator[Reservation]:
-        """Room for one record, taken before something happens that has to be recorded. Raises `TraceBackpressure`."""
-        reservation = self.recorder.reserve()
+    def room(self, size: int = CLOSING_BYTES) -> Iterator[Reservation]:
+        """Room for a record, taken before something happens that has to be recorded. Raises `TraceBackpressure`."""
+        reservation = self.recorder.reserve(size)
         try:
             yield reservation
         finally:
@@ -209,7 +247,17 @@ class Runtime:
             with session.lock:
                 if session.status == "active":
                     event = ("approval.expired", approval_payload(approval))
-                    self.recorder.record(self.events_record(session.header, event, closing=True))
+                    self.recorder.record(self.closing_record(session.header, event))
+
+
+def record_bytes(record: EventsRecord) -> int:
+    """How much room a record needs, at most."""
+    return RECORD_BYTES + sum(len(payload) + RECORD_BYTES for _, payload in record.events)
+
+
+def approval_room(policy: Policy, action_id: str) -> int:
+    """How much room an event about an approval for this needs, at most."""
+    return CLOSING_BYTES + 6 * (len(policy.atlas_id) + len(policy.policy_id) + len(action_id))
 
 
 def approval_payload(approval: Approval, **extra: str) -> dict[str, Any]:

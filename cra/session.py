@@ -34,12 +34,13 @@ from cra.execution.idempotency import IdempotencyStore
 from cra.execution.limits import LimitKey, limit_states
 from cra.ids import format_uuid, parse_uuid
 from cra.reference.match import Facts, scalar_text
-from cra.runtime import Runtime, approval_payload
+from cra.runtime import Runtime, approval_payload, approval_room
 from cra.timing.clock import NS_PER_SECOND
 from cra.trace.record import REQUEST, RESOLUTION, ResolveRecord, SessionHeader
 
 REMEMBERED_RESOLUTIONS = 1_024
 REMEMBERED_REQUESTS = 65_536
+_PLAIN_FIELDS = 3  # request id, operation, goal
 EndReason = Literal["completed", "timeout", "error", "cancelled"]
 
 
@@ -141,37 +142,29 @@ class Session:
             plan = self.plan(ask, now_ns)
             states = limit_states(self, plan, monotonic_ns)
             exhausted = tuple([index for index, state in enumerate(states) if state.exhausted])
+            ruling = plan.ruling(exhausted)
             injected, cut = plan.context.select(ask.goal, ask.context_hints, ask.context_budget)
             base = runtime.ids.draw(now_ns // 1_000_000)
-            request_id = request_id or format_uuid(base + REQUEST)
-            received = ("carp.request.received", self._request_payload(plan, ask, request_id, operation))
             if operation == "validate":
+                payload = self._request_payload(plan, ask, request_id or format_uuid(base + REQUEST), operation)
+                received = ("carp.request.received", payload)
                 runtime.recorder.record(runtime.events_record(self.header, received, base=base))
             else:
+                text, is_payload = self._request_text(plan, ask, request_id or format_uuid(base + REQUEST))
+                template = runtime.template(plan, ruling)
                 runtime.recorder.record(
-                    ResolveRecord(
-                        session=self.header,
-                        base=base,
-                        time_ns=now_ns,
-                        request_id=request_id,
-                        request=runtime.request_payload(received[1]),
-                        plan=plan,
-                        injected=injected,
-                        cut=cut,
-                        exhausted=exhausted,
-                        ttl_seconds=runtime.options.ttl_seconds,
-                    )
+                    ResolveRecord(self.header, base, now_ns, template, text, is_payload, request_id, injected, cut)
                 )
             resolution = Resolution(
                 header=self.header,
                 base=base,
-                request_id=request_id,
+                request_id=request_id or format_uuid(base + REQUEST),
                 time_ns=now_ns,
                 # Nothing in the trace would stand behind an execution of what was only validated.
                 expires_ns=monotonic_ns + (operation == "resolve") * runtime.options.ttl_seconds * NS_PER_SECOND,
                 ttl_seconds=runtime.options.ttl_seconds,
                 plan=plan,
-                ruling=plan.ruling(exhausted),
+                ruling=ruling,
                 injected=injected,
                 limit_states=states,
                 ask=ask,
@@ -216,6 +209,16 @@ class Session:
             )
             for each in self.lineage
         ]
+
+    def _request_text(self, plan: Plan, ask: Ask, request_id: str) -> tuple[bytes, bool]:
+        """What a resolve record says of its request: the goal alone where that is all there is, else the whole payload (True)."""
+        payload = self._request_payload(plan, ask, request_id, "resolve")
+        if self.runtime.options.redact is None and len(payload) == _PLAIN_FIELDS:
+            try:
+                return ask.goal.encode(), False
+            except UnicodeEncodeError:
+                pass  # `payload` says what is wrong with it
+        return self.runtime.payload("carp.request.received", payload), True
 
     def _request_payload(self, plan: Plan, ask: Ask, request_id: str, operation: str) -> dict[str, Any]:
         """The payload of `carp.request.received`; what has its default value is left out."""
@@ -299,7 +302,7 @@ class Session:
             policy_set = self.runtime.policy_set(self.atlas_ids)
             for policy, action_id in _approvable(policy_set):
                 if approval_id == derive_approval_id(self.session_id, policy.atlas_id, policy.policy_id, action_id):
-                    with self.runtime.room() as room:
+                    with self.runtime.room(approval_room(policy, action_id)) as room:
                         approval, is_new = self.find_approval(policy, action_id)
                         if is_new:
                             event = ("approval.requested", approval_payload(approval))
@@ -372,7 +375,7 @@ class Session:
                     "action_count": self.action_count,
                 }
                 ended = ("session.ended", payload)
-                room.record(self.runtime.events_record(self.header, ended, closing=True))
+                room.record(self.runtime.closing_record(self.header, ended))
             self.runtime.approvals.end_session(self.session_id)
             self._resolutions.clear()
             self._request_ids.clear()

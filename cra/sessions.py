@@ -66,7 +66,6 @@ class SessionTable:
             session_id=format_uuid(base) if session_id is None else _check_uuid(session_id),
             trace_id=format_uuid(base + 1),
             span_id=format_uuid(base + 2),
-            trace_detail=runtime.options.trace_detail,
         )
         runtime.registry.pin(facts["atlas_ids"])
         try:

@@ -1,7 +1,7 @@
 """A plan: everything about a resolve that its goal, its limits and its clock do not change. Compiled once per request class.
 
 A plan is immutable, shared between sessions and threads, and is what records refer to: the events of a resolve are expanded
-from it (`cra.trace.expand`). Its key holds no agent id and no context value, only how the conditions turned out.
+from it (`cra.trace.template`). Its key holds no agent id and no context value, only how the conditions turned out.
 PROTOCOL: Evaluation, Decision; ARCHITECTURE: Plans are cached.
 """
 
@@ -68,14 +68,16 @@ class Denial(msgspec.Struct, frozen=True):
     policy_id: str | None
 
 
-class Ruling(msgspec.Struct, frozen=True):
-    """What a plan comes to, given which of its limits are exhausted."""
+class Ruling(msgspec.Struct, weakref=True):
+    """What a plan comes to, given which of its limits are exhausted. Never changed, but for `template`: the number that the
+    recorder has given its events (`Runtime.template`), 0 while it has not."""
 
     decision: DecisionType
     reason: str | None
     allowed: tuple[int, ...]
     denied: tuple[Denial, ...]
     evaluations: tuple[Evaluation, ...]
+    template: int = 0
 
 
 Matching = list[tuple[int, ...]]

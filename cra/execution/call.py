@@ -39,7 +39,7 @@ from cra.execution.parameters import check_parameters, copy_json, private_copy
 from cra.hotpath import canonical_json
 from cra.ids import UUID_PATTERN, format_uuid
 from cra.reference.resolve import DENIED, Verdict
-from cra.runtime import approval_payload
+from cra.runtime import approval_payload, approval_room
 from cra.timing.clock import NS_PER_SECOND
 from cra.timing.rate_limit import LimitReached
 from cra.trace.record import EXECUTION, EventsRecord
@@ -239,7 +239,7 @@ class Call:
     def _ask_approval(self, policy: Policy) -> NoReturn:
         """Hold the call: the approval becomes pending, and the call ends in `approval.requested`."""
         bound_to = None if policy.conditions.parameters is None else self.parameters_hash
-        with self.session.lock, self.runtime.room() as room:
+        with self.session.lock, self.runtime.room(approval_room(policy, self.action_id)) as room:
             self.session.touch()
             approval, _ = self._check(self.session.find_approval, policy, self.action_id, bound_to)
             if approval.status == "rejected":
@@ -424,9 +424,7 @@ class Call:
             if room is None:
                 return False
             self.session.open_calls.pop(self.execution_id, None)
-            record = self.runtime.events_record(
-                self.session.header, (event_type, payload), span=self._base, closing=True
-            )
+            record = self.runtime.closing_record(self.session.header, (event_type, payload), span=self._base)
             room.record(record)
             return True
 

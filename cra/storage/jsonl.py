@@ -20,9 +20,10 @@ from typing import BinaryIO, cast
 from cra.errors import InvalidTraceEvent, StorageError, StorageLocked
 from cra.ids import UUID_PATTERN
 from cra.storage.base import StorageHealth
+from cra.storage.chunks import chunks_of
 from cra.storage.lines import Repair, WholeLines, count_lines, offset_of_last_lines, repair_tail
 from cra.trace.event import Event
-from cra.trace.jsonl import dump_line, read_events
+from cra.trace.jsonl import read_events
 
 SUFFIX = ".trace.jsonl"
 _FILE_MODE = 0o600  # a trace tells what an organisation's agents do
@@ -58,17 +59,17 @@ class JsonlStorage:
     def append(self, batch: Sequence[Event]) -> None:
         """Write a batch: all of it, or none and a `StorageError` (`StorageLocked` while another process writes a session)."""
         chunks: dict[Path, list[bytes]] = {}
-        for event in batch:
-            chunks.setdefault(self._path(event.session_id), []).append(dump_line(event))
+        for session_id, lines, _, _ in chunks_of(batch):
+            chunks.setdefault(self._path(session_id), []).append(lines)
         with self._lock:
             self._check_open()
             self._roll_back()
             try:
-                for path, lines in chunks.items():
+                for path, parts in chunks.items():
                     handle = self._handle(path)
                     self._undo.append((path, os.fstat(handle.fileno()).st_size))
                     self._dirty.add(path.name)
-                    _write_all(handle, b"".join(lines))
+                    _write_all(handle, b"".join(parts))
             except BaseException as error:
                 self._roll_back()
                 if isinstance(error, OSError):

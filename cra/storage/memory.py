@@ -1,4 +1,4 @@
-"""The default store: everything in memory, up to a bound.
+"""The default store: everything in memory, up to a bound, as the lines that were hashed.
 
 When the bound is reached, sessions that have ended are let go, the one that ended first goes first; when only open ones are
 left, the largest loses its oldest events. All of it is counted. Nothing here survives the process.
@@ -9,30 +9,44 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
-from math import ceil
-from sys import getsizeof
 
 import msgspec
 
 from cra.errors import StorageError
 from cra.storage.base import StorageHealth
+from cra.storage.chunks import chunks_of
+from cra.trace.batch import decode_line
 from cra.trace.event import Event
 
 DEFAULT_MAX_BYTES = 256 * 1024 * 1024
-_SESSION_ENDED = "session.ended"
-_EVENT_BYTES = 512
-"""An event without its payload: the struct, its list slot, and the ids and hashes that no other event shares."""
+_CHUNK_BYTES = 200
+"""What a chunk takes besides its lines."""
+
+
+class _Chunk(msgspec.Struct, frozen=True):
+    """Lines of one session that came together."""
+
+    lines: bytes
+    events: int
+
+    @property
+    def size(self) -> int:
+        return len(self.lines) + _CHUNK_BYTES
+
+    def decoded(self) -> list[Event]:
+        return [decode_line(line) for line in self.lines.splitlines(keepends=True)]
 
 
 class _Trace(msgspec.Struct):
-    """One session: its events and the bytes they are counted with."""
+    """One session: its chunks and the bytes they are counted with."""
 
-    events: list[Event]
+    chunks: list[_Chunk]
     size: int = 0
+    events: int = 0
 
 
 class MemoryStorage:
-    """Events in memory, at most about `max_bytes` of them (an estimate from `sys.getsizeof`, on the high side).
+    """Events in memory, at most about `max_bytes` of them.
 
     `evicted_sessions` and `evicted_events` count what was let go. A session that has lost its beginning verifies from an anchor.
     """
@@ -52,16 +66,16 @@ class MemoryStorage:
 
     def append(self, batch: Sequence[Event]) -> None:
         """Store a batch; what no longer fits is let go."""
-        seen: set[int] = set()
         with self._lock:
-            for event in batch:
-                size = _event_size(event, seen)
-                trace = self._traces.setdefault(event.session_id, _Trace([]))
-                trace.events.append(event)
-                trace.size += size
-                self._size += size
-                if event.event_type == _SESSION_ENDED:
-                    self._ended[event.session_id] = None
+            for session_id, lines, events, ended in chunks_of(batch):
+                chunk = _Chunk(lines, events)
+                trace = self._traces.setdefault(session_id, _Trace([]))
+                trace.chunks.append(chunk)
+                trace.events += events
+                trace.size += chunk.size
+                self._size += chunk.size
+                if ended:
+                    self._ended[session_id] = None
             self._shrink()
 
     def _shrink(self) -> None:
@@ -76,15 +90,25 @@ class MemoryStorage:
 
     def _cut(self, trace: _Trace, excess: int) -> None:
         """Let go of the oldest events of a session: enough for `excess` bytes, and a tenth of the rest, to do it rarely."""
-        average = trace.size / len(trace.events)
-        enough = min(len(trace.events), ceil(excess / average))
-        count = enough + (len(trace.events) - enough) // 10
-        # A list of its own: an iterator over the old one goes on undisturbed.
-        trace.events = trace.events[count:]
-        freed = trace.size if not trace.events else ceil(average * count)
-        trace.size -= freed
-        self._size -= freed
-        self.evicted_events += count
+        kept = trace.size - excess - max(0, trace.size - excess) // 10
+        chunks = list(trace.chunks)  # of its own: an iterator over the old list goes on undisturbed
+        gone = 0
+        while chunks and trace.size > kept:
+            oldest = chunks.pop(0)
+            trace.size -= oldest.size
+            self._size -= oldest.size
+            gone += oldest.events
+            if trace.size < kept and oldest.events > 1:
+                rest = _newest_lines(oldest, kept - trace.size)
+                if rest.events:
+                    chunks.insert(0, rest)
+                    trace.size += rest.size
+                    self._size += rest.size
+                    gone -= rest.events
+                break
+        trace.chunks = chunks
+        trace.events -= gone
+        self.evicted_events += gone
 
     def events(self, session_id: str, *, after: int = -1, types: Collection[str] | None = None) -> Iterator[Event]:
         """A session's events as of now, in order; none for an unknown session."""
@@ -92,8 +116,13 @@ class MemoryStorage:
             trace = self._traces.get(session_id)
         if trace is None:
             return iter(())
-        snapshot = islice(trace.events, len(trace.events))
-        return (event for event in snapshot if event.sequence > after and (types is None or event.event_type in types))
+        snapshot = islice(trace.chunks, len(trace.chunks))
+        return (
+            event
+            for chunk in snapshot
+            for event in chunk.decoded()
+            if event.sequence > after and (types is None or event.event_type in types)
+        )
 
     def sessions(self) -> list[str]:
         """The ids of the sessions that are held, oldest first."""
@@ -101,18 +130,22 @@ class MemoryStorage:
             return list(self._traces)
 
     def last(self, session_id: str, n: int) -> list[Event]:
-        """The session's last `n` events, in order."""
+        """The session's last `n` events, in order; only these are decoded."""
         with self._lock:
             trace = self._traces.get(session_id)
-            return trace.events[max(0, len(trace.events) - n) :] if trace else []
+            chunks = list(trace.chunks) if trace else []
+        lines: list[bytes] = []
+        while chunks and len(lines) < n:
+            lines = chunks.pop().lines.splitlines(keepends=True) + lines
+        return [decode_line(line) for line in lines[max(0, len(lines) - n) :]]
 
     def count(self, session_id: str | None = None) -> int:
         """The number of events held of a session, or of all."""
         with self._lock:
             if session_id is None:
-                return sum(len(trace.events) for trace in self._traces.values())
+                return sum(trace.events for trace in self._traces.values())
             trace = self._traces.get(session_id)
-            return len(trace.events) if trace else 0
+            return trace.events if trace else 0
 
     def delete_session(self, session_id: str) -> int:
         """Forget a session; returns how many events it had."""
@@ -142,22 +175,15 @@ class MemoryStorage:
         if trace is None:
             return 0
         self._size -= trace.size
-        return len(trace.events)
+        return trace.events
 
 
-def _event_size(event: Event, seen: set[int]) -> int:
-    """Bytes of an event; objects of a batch that were `seen` before (ids of values the events share) count once."""
-    size = _EVENT_BYTES
-    stack: list[object] = [event.payload]
-    while stack:
-        value = stack.pop()
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        size += getsizeof(value)
-        if isinstance(value, dict):
-            stack.extend(value)
-            stack.extend(value.values())
-        elif isinstance(value, list):
-            stack.extend(value)
-    return size
+def _newest_lines(chunk: _Chunk, room: int) -> _Chunk:
+    """The last lines of a chunk, as many as `room` bytes have room for."""
+    lines = chunk.lines.splitlines(keepends=True)
+    kept: list[bytes] = []
+    room -= _CHUNK_BYTES
+    while lines and len(lines[-1]) <= room:
+        room -= len(lines[-1])
+        kept.insert(0, lines.pop())
+    return _Chunk(b"".join(kept), len(kept))

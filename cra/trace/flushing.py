@@ -1,6 +1,6 @@
-"""Flush levels: who waits for what, and how far the backends are. One `_Level` each for `stored` and `durable`.
+"""Flush levels: who waits for what, and how far the backends are. One `FlushLevel` each for `stored` and `durable`.
 
-The recorder registers a waiter with the position in its queue that it waits for; the side that stores serves all waiters of a
+The recorder registers a waiter with the position in the ring that it waits for; the side that stores serves all waiters of a
 level with one flush of the backends (group commit). Nothing here waits or locks: the recorder does, around every call.
 """
 
@@ -10,7 +10,7 @@ from cra.errors import StorageError
 
 
 class FlushLevel:
-    """One level. Positions count what was taken from the queue; `reached` says up to where the level holds."""
+    """One level. Positions are the ring's; `reached` says up to where the level holds."""
 
     def __init__(self, durable: bool) -> None:
         self.durable = durable
@@ -27,9 +27,9 @@ class FlushLevel:
         """Nobody waits for this any more: the opposite of one `want`."""
         self._wanted.remove(target)
 
-    def is_due(self, taken: int) -> bool:
-        """Whether a flush now, with everything up to `taken` stored, would serve a waiter."""
-        return any(self.reached < target <= taken for target in self._wanted)
+    def is_due(self, stored: int) -> bool:
+        """Whether a flush now, with everything up to `stored` in the backends, would serve a waiter."""
+        return any(self.reached < target <= stored for target in self._wanted)
 
     def fail(self, error: StorageError) -> None:
         """Tell the waiters that an attempt failed."""

@@ -1,7 +1,7 @@
 """What was lost, counted until it can be chained as `runtime.lost`.
 
-The recorder notes here every record it had to give up, under its lock, and puts the returned losses into its queue: so each
-gap has a place in the order of its session, and in the runtime's own. Nothing is dropped silently.
+The record queue notes here every record it had to give up, under its lock, and puts the losses into the ring before the next
+record: so each gap has a place in the order of its session, and in the runtime's own. Nothing is dropped silently.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections import Counter
 
 from cra.ids import IdSource
 from cra.timing.clock import Clock
-from cra.trace.record import EventsRecord, Record, ResolveRecord, SessionHeader
+from cra.reference.canonical import canonical_json
+from cra.trace.record import EventsRecord, Record, SessionHeader
 
 RUNTIME_LOST = "runtime.lost"
 _NS_PER_MS = 1_000_000
@@ -44,21 +45,23 @@ class LossLedger:
 
     def note(self, record: Record, reason: str) -> list[Loss]:
         """Count `record` as lost. Returns the losses that this opened, to be queued now; later records only add to them."""
-        kind = "resolve" if isinstance(record, ResolveRecord) else record.events[0][0]
         opened = []
         for session in dict.fromkeys((record.session, self._runtime or record.session)):
             loss = self._open.get((session.session_id, reason))
             if loss is None:
                 loss = self._open[session.session_id, reason] = self._new(session, reason)
                 opened.append(loss)
-            loss.kinds[kind] += 1
+            loss.kinds[record.kind] += 1
         return opened
 
-    def settle(self, loss: Loss) -> EventsRecord:
-        """The record to chain for a loss. It is complete with this: the next lost record opens another."""
-        del self._open[loss.session.session_id, loss.reason]
+    def peek(self, loss: Loss) -> EventsRecord:
+        """The record to chain for a loss as it stands."""
         payload = {"count": loss.kinds.total(), "records": dict(sorted(loss.kinds.items())), "reason": loss.reason}
-        return EventsRecord(loss.session, loss.base, loss.time_ns, ((RUNTIME_LOST, payload),))
+        return EventsRecord(loss.session, loss.base, loss.time_ns, ((RUNTIME_LOST, canonical_json(payload)),))
+
+    def settle(self, loss: Loss) -> None:
+        """The loss is recorded, and complete with this: the next lost record opens another."""
+        del self._open[loss.session.session_id, loss.reason]
 
     def _new(self, session: SessionHeader, reason: str) -> Loss:
         now = self._clock.now_ns()

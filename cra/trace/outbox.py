@@ -14,11 +14,10 @@ import msgspec
 
 from cra.errors import StorageError
 from cra.storage.base import StorageBackend
+from cra.storage.null import NullStorage
 from cra.timing.clock import NS_PER_SECOND, SystemClock
-from cra.trace.event import Event
-
-Batch = Sequence[Event]
-Publish = Callable[[Batch], None]
+from cra.trace.batch import Batch
+from cra.trace.subscribe import Broadcaster
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 1.0
@@ -40,6 +39,7 @@ class _Lane:
         self.backend = backend
         self.waiting: deque[Batch] = deque()
         self.stored = 0
+        self.position = 0
         self.error: Exception | None = None
         self.pause = 0.0
         self._retry_at = 0
@@ -56,29 +56,52 @@ class _Lane:
                 self.pause = min(max(self.pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
                 self._retry_at = SystemClock.monotonic_ns() + int(self.pause * NS_PER_SECOND)
                 return False
-            self.stored += len(self.waiting.popleft())
+            batch = self.waiting.popleft()
+            self.stored += len(batch)
+            self.position = batch.position
             self.error, self.pause = None, 0.0
         return True
 
 
 class Outbox:
-    """The lanes of all backends; `total` counts the events put into them, `failures` the attempts to append that failed."""
+    """The lanes of all backends; `total` counts the events put into them, `failures` the attempts to append that failed.
 
-    def __init__(self, backends: Sequence[StorageBackend], publish: Publish) -> None:
+    `position` is up to where in the ring every backend has everything.
+    """
+
+    def __init__(self, backends: Sequence[StorageBackend], broadcaster: Broadcaster) -> None:
         self._lanes = [_Lane(backend) for backend in backends]
-        self._publish = publish
+        self._keeping = not all(isinstance(backend, NullStorage) for backend in backends)
+        self._broadcaster = broadcaster
         self._unpublished: deque[Batch] = deque()
         self.total = 0
+        self.position = 0
         self.failures = 0
 
-    def add(self, batch: Batch) -> None:
-        """Put sealed events into every lane."""
-        if not batch:
+    @property
+    def wants_events(self) -> bool:
+        """Whether anybody looks at the events; where not, they need not leave the expander."""
+        return self._keeping or self._broadcaster.has_subscribers
+
+    def add(self, batch: Batch | None, position: int) -> None:
+        """Put sealed events into every lane; with none, `position` in the ring is reached all the same."""
+        if batch is None:
+            self.skip(0, position)
             return
         self.total += len(batch)
         for lane in self._lanes:
             lane.waiting.append(batch)
         self._unpublished.append(batch)
+
+    def skip(self, events: int, position: int) -> None:
+        """Count events that nobody looks at, and reach `position`; what waits before it is still to be delivered."""
+        self.total += events
+        for lane in self._lanes:
+            lane.stored += events
+            if lane.waiting:
+                lane.waiting[-1].position = position
+            else:
+                lane.position = position
 
     def deliver(self, force: bool = False) -> float | None:
         """Give every backend what it lacks; `force` tries one that fails at once instead of when its pause is over.
@@ -90,7 +113,8 @@ class Outbox:
         behind = [lane for lane in self._lanes if lane.waiting]
         unstored = max((len(lane.waiting) for lane in behind), default=0)
         while len(self._unpublished) > unstored:
-            self._publish(self._unpublished.popleft())
+            self._broadcaster.publish(self._unpublished.popleft())
+        self.position = min(lane.position for lane in self._lanes)
         return min((lane.pause for lane in behind), default=None)
 
     def flush(self, durable: bool) -> None:
@@ -103,8 +127,8 @@ class Outbox:
 
     @property
     def backlog(self) -> int:
-        """Events that the slowest backend lacks."""
-        return max((self.total - lane.stored for lane in self._lanes), default=0)
+        """Bytes of events that the slowest backend lacks."""
+        return max(sum(batch.size for batch in lane.waiting) for lane in self._lanes)
 
     def find_failure(self) -> StorageError | None:
         """Why the first failing backend does not take what waits for it; None while all of them do."""

@@ -1,9 +1,8 @@
-"""Records: what the hot path writes down instead of events.
+"""Records: what is written down instead of events.
 
-There are two kinds. A `ResolveRecord` is a resolve: its events are templates held by its plan. An `EventsRecord` is anything
-else: one or a few events with their payloads. Both name their session by its `SessionHeader`, the definition written once.
-`cra.trace.expand` turns records into events and nothing else is needed for it. PROTOCOL: Event; ARCHITECTURE: A record, not N
-events.
+An `EventsRecord` is one or a few events with their payloads; a resolve is recorded by its plan's template (`cra.trace.template`).
+Both name their session by its `SessionHeader`. The bytes they become are `cra.reference.records`'. PROTOCOL: Event;
+ARCHITECTURE: A record, not N events.
 
 Identifiers: `base` is one draw of the id source. The span is `base`, the request id `base + 1` and the resolution or execution
 id `base + 2` where the record makes one, and event number i of the record is `base + FIRST_EVENT + i`.
@@ -11,13 +10,7 @@ id `base + 2` where the record makes one, and event number i of the record is `b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
-
 import msgspec
-
-if TYPE_CHECKING:
-    from cra.carp.plan import Plan
 
 REQUEST = 1
 RESOLUTION = EXECUTION = 2
@@ -30,35 +23,42 @@ class SessionHeader(msgspec.Struct, frozen=True):
     session_id: str
     trace_id: str
     span_id: str
-    trace_detail: Literal["full", "decisions"] = "full"
 
 
 class EventsRecord(msgspec.Struct, frozen=True):
-    """Events with payloads of their own. `span` None means `base`: an operation of two records names the first one's."""
+    """Events: types and payloads in canonical JSON. `span` None means `base`: an operation of two records names the first one's."""
 
     session: SessionHeader
     base: int
     time_ns: int
-    events: tuple[tuple[str, dict[str, Any]], ...]
+    events: tuple[tuple[str, bytes], ...]
     span: int | None = None
     droppable: bool = False
 
+    @property
+    def kind(self) -> str:
+        """What a loss of it is counted under."""
+        return self.events[0][0]
+
 
 class ResolveRecord(msgspec.Struct, frozen=True):
-    """One resolve. `request` is the payload of `carp.request.received` (without defaults); the index tuples point into the
-    plan: blocks `injected`, blocks `cut` by a token budget, `exhausted` limits."""
+    """One resolve: the number of its template, and what is its own.
+
+    `text` is the goal in UTF-8 or, with `payload`, the whole payload of `carp.request.received`. `request_id` None means
+    `base + 1`. The index tuples point into the template's blocks: `injected`, and `cut` by a token budget.
+    """
 
     session: SessionHeader
     base: int
     time_ns: int
-    request_id: str
-    request: Mapping[str, Any]
-    plan: Plan
-    injected: tuple[int, ...]
-    cut: tuple[int, ...]
-    exhausted: tuple[int, ...]
-    ttl_seconds: int
+    template: int
+    text: bytes
+    payload: bool = False
+    request_id: str | None = None
+    injected: tuple[int, ...] = ()
+    cut: tuple[int, ...] = ()
     droppable: bool = True
+    kind = "resolve"
 
 
 Record = EventsRecord | ResolveRecord

@@ -1,56 +1,61 @@
-"""The bounded queue between the sessions and the side that stores: it gives records their order, and says what full means.
+"""What stands between the sessions and the ring: it says what full means, and numbers what records refer to.
 
-Made and drained by the recorder, which puts nothing between `put` and the caller. Its order is the order of the trace. It never
-grows beyond its capacity, losses aside, and never drops a record without a `Loss` in its place. ARCHITECTURE: Nothing is
-dropped silently.
+Made by the recorder. The order in which records enter the ring is the order of the trace. It never drops a record without a
+`Loss` that is chained before the next one. ARCHITECTURE: Nothing is dropped silently.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
 from typing import Final, Literal
 
-from cra.errors import InternalError, TraceBackpressure
+from cra.errors import InternalError, InvalidTraceEvent, TraceBackpressure
+from cra.hotpath import Ring
+from cra.reference.records import encode_events, encode_forget, encode_resolve
+from cra.timing.clock import NS_PER_SECOND, SystemClock
 from cra.trace.loss import Loss, LossLedger
-from cra.trace.record import Record
+from cra.trace.record import EventsRecord, Record
 
 Overflow = Literal["block", "fail", "drop"]
 State = Literal["open", "closing", "closed", "forked"]
-DEFAULT_CAPACITY: Final = 65_536
+CLOSING_BYTES: Final = 2_048
+"""Room for a record of one event that closes something; `Runtime.closing_record` keeps to it."""
+_SLICE_SECONDS = 0.05  # how often a caller that waits for room looks whether the recorder is closing
+SESSION_ENDED = "session.ended"
 
 
 class RecordQueue:
-    """Records and reservations, together at most `capacity`.
+    """Records on their way into `ring`.
 
-    `on_record` is called, with `lock` held, after each record that was put or dropped; `explain` says why the queue is not
-    drained, if there is a reason. `state` is the recorder's to set: `closing` takes reserved records only, `closed` and `forked`
-    none. The counts are of records: `recorded` were handed in, of which `lost` were dropped; `refused` were not taken; `appended`
-    counts what was put into the queue, losses included.
+    `on_record` is called after each record that was put or dropped; `explain` says why the ring is not drained, if there is a
+    reason. `state` is the recorder's to set: `closing` takes reserved records only, `closed` and `forked` none. `lost` counts the
+    records that were dropped, `refused` those that were not taken.
     """
 
     def __init__(
         self,
+        ring: Ring,
         ledger: LossLedger,
         *,
-        capacity: int,
         overflow: Overflow,
         overflow_timeout: float,
         on_record: Callable[[], None],
         explain: Callable[[], object],
     ) -> None:
+        self.ring = ring
         self._ledger = ledger
+        self._losses: list[Loss] = []
         self._overflow = overflow
         self._overflow_timeout = overflow_timeout
         self._on_record = on_record
         self._explain = explain
-        self._items: deque[Record | Loss] = deque()
-        self.capacity = capacity
+        self._numbers: dict[str, int] = {}
+        self._next_session = 1
+        self._next_template = 1
+        self._forgotten: list[int] = []
         self.state: State = "open"
-        self.reserved = 0
-        self.appended = 0
-        self.recorded = 0
+        self.reservations = 0
         self.lost = 0
         self.refused = 0
         self.make_locks()
@@ -59,31 +64,58 @@ class RecordQueue:
         """Fresh locks, in the beginning and in a forked child, where the holders of the old ones may not exist."""
         self.lock = threading.RLock()  # reentrant: a signal handler or a finalizer may record, too
         self.changed = threading.Condition(self.lock)
-        self._room = threading.Condition(self.lock)
 
-    def __len__(self) -> int:
-        return len(self._items)
+    @property
+    def has_losses(self) -> bool:
+        """Whether a loss waits for room to be chained."""
+        return bool(self._losses)
 
     def put(self, record: Record) -> None:
-        """Append a record. Raises `TraceBackpressure` where `overflow` says so, `InternalError` when no longer open."""
-        with self.lock:
-            if self.state != "open":
-                raise self.refusal()
-            if len(self._items) + self.reserved < self.capacity or self._make_room(record):
-                self._append(record)
+        """Record it. Raises `TraceBackpressure` where `overflow` says so, `InternalError` when no longer open, and
+        `InvalidTraceEvent` for what is larger than the ring takes."""
+        end: int | None = None
+        while True:
+            with self.lock:
+                if self.state != "open":
+                    raise self.refusal()
+                data = self._encode(record)
+                if self.settle_losses() and self.ring.put(data):
+                    self._taken(record)
+                    return
+                if self._overflow == "drop" and record.droppable:
+                    self._drop(record)
+                    return
+            end = self._wait_for_room(len(data), end)
 
-    def reserve(self, use: Callable[[Reservation, Record], None]) -> Reservation:
-        """Room for one later record, to be given to `use`. Raises as `put` does, and never drops."""
+    def define(self, make: Callable[[int], bytes]) -> int:
+        """Put a template, made for the number that is returned. Raises as `put` does, and never drops."""
         with self.lock:
-            if self.state != "open":
-                raise self.refusal()
-            if len(self._items) + self.reserved >= self.capacity:
-                self._make_room(None)
-            self.reserved += 1
-            return Reservation(self, use)
+            number = self._next_template
+            self._next_template += 1
+            forgotten, self._forgotten = self._forgotten, []
+        for gone in forgotten:
+            self._put_bytes(encode_forget(gone))
+        self._put_bytes(make(number))
+        return number
 
-    def claim(self, reservation: Reservation, record: Record | None) -> None:
-        """End a reservation, and append `record` in its room. Raises `InternalError` if there is none, or too late."""
+    def forget(self, number: int) -> None:
+        """Nobody will name this template again. May be called by a finalizer, at any time."""
+        self._forgotten.append(number)
+
+    def reserve(self, use: Callable[[Reservation, Record], None], room: int = CLOSING_BYTES) -> Reservation:
+        """Room for one later record of at most `room` bytes, to be given to `use`. Raises as `put` does, and never drops."""
+        end: int | None = None
+        while True:
+            with self.lock:
+                if self.state != "open":
+                    raise self.refusal()
+                if self.ring.reserve(room):
+                    self.reservations += 1
+                    return Reservation(self, use, room)
+            end = self._wait_for_room(room, end)
+
+    def claim(self, reservation: Reservation, record: Record) -> None:
+        """End a reservation with `record` in its room. Raises `InternalError` if there is none, or too late."""
         with self.lock:
             if self.state in ("closed", "forked"):
                 raise self.refusal()
@@ -91,27 +123,37 @@ class RecordQueue:
                 raise InternalError(
                     "a reservation is room for one record, and this one was used or given back; reserve again"
                 )
-            self.give_back(reservation)
-            if record is not None:
-                self._append(record)
+            data = self._encode(record)
+            self.settle_losses()
+            self.ring.put_reserved(data, reservation.room)
+            self._end(reservation)
+            self._taken(record)
 
     def give_back(self, reservation: Reservation) -> None:
         """End a reservation without a record. Harmless when it has ended."""
         with self.lock:
-            if reservation.held:
-                reservation.held = False
-                self.reserved -= 1
-                self._room.notify()
-                self.changed.notify_all()
+            if reservation.held and self.state != "forked":
+                self.ring.release(reservation.room)
+                self._end(reservation)
 
-    def take(self) -> Record | Loss:
-        """The oldest item. For the one consumer, who has seen that there is one."""
-        return self._items.popleft()
+    def number(self, session_id: str) -> int:
+        """The number that the session's records carry; 0 for one that has none (yet, or any more)."""
+        return self._numbers.get(session_id, 0)
+
+    def settle_losses(self) -> bool:
+        """Put what was lost into the ring, before anything that comes after it; False while there is no room for that."""
+        with self.lock:
+            while self._losses:
+                record = self._ledger.peek(self._losses[0])
+                if not self.ring.put(self._encode(record)):
+                    return False
+                self._ledger.settle(self._losses.pop(0))
+                self._note_session(record)
+            return True
 
     def drained(self) -> None:
-        """Tell everybody who waits that the consumer has got further."""
+        """Tell everybody who waits that the side that stores has got further."""
         with self.lock:
-            self._room.notify_all()
             self.changed.notify_all()
 
     def refusal(self) -> InternalError:
@@ -122,43 +164,103 @@ class RecordQueue:
             )
         return InternalError("the recorder is closed and takes no more records; create a new Resolver")
 
-    def _append(self, record: Record) -> None:
-        self._items.append(record)
-        self.appended += 1
-        self.recorded += 1
+    def _encode(self, record: Record) -> bytes:
+        header = record.session
+        number = self._numbers.get(header.session_id, 0)
+        if isinstance(record, EventsRecord):
+            define = None if number else (header.session_id, header.trace_id, header.span_id)
+            data = encode_events(
+                number or self._next_session, record.base, record.time_ns, record.events, span=record.span, define=define
+            )
+        else:
+            data = encode_resolve(
+                number,
+                record.base,
+                record.time_ns,
+                record.template,
+                record.text,
+                payload=record.payload,
+                request_id=record.request_id,
+                injected=record.injected,
+                cut=record.cut,
+            )
+        if len(data) > self.ring.max_record:
+            raise InvalidTraceEvent(
+                f"a record of {len(data)} bytes is larger than the {self.ring.max_record} that the ring takes; record less"
+            )
+        return data
+
+    def _taken(self, record: Record) -> None:
+        self._note_session(record)
         self._on_record()
 
-    def _make_room(self, record: Record | None) -> bool:
-        """Wait for room as `overflow` says; False when `record` was dropped instead. The lock is held."""
-        if self._overflow == "drop" and record is not None and record.droppable:
-            losses = self._ledger.note(record, "queue_full")
-            self._items.extend(losses)
-            self.appended += len(losses)
-            self.recorded += 1
-            self.lost += 1
-            self._on_record()
-            return False
-        if self._overflow != "fail" and self._room.wait_for(self._has_room_or_ended, self._overflow_timeout):
-            if self.state != "open":
-                raise self.refusal()
-            return True
-        self.refused += 1
-        waited = "" if self._overflow == "fail" else f" and stayed so for {self._overflow_timeout:g} s"
-        reason = self._explain() or "the storage is slower than the records come; try again later, or use a faster one"
-        raise TraceBackpressure(f"the trace queue is full ({self.capacity} records){waited}: {reason}")
+    def _note_session(self, record: Record) -> None:
+        """The first record of a session defines its number, the last one ends it."""
+        if not isinstance(record, EventsRecord):
+            return
+        session_id = record.session.session_id
+        if session_id not in self._numbers:
+            self._numbers[session_id] = self._next_session
+            self._next_session += 1
+        if record.events[-1][0] == SESSION_ENDED:
+            del self._numbers[session_id]
 
-    def _has_room_or_ended(self) -> bool:
-        return self.state != "open" or len(self._items) + self.reserved < self.capacity
+    def _drop(self, record: Record) -> None:
+        self._losses += self._ledger.note(record, "queue_full")
+        self.lost += 1
+        self._on_record()
+
+    def _put_bytes(self, data: bytes) -> None:
+        end: int | None = None
+        while True:
+            with self.lock:
+                if self.state != "open":
+                    raise self.refusal()
+                if len(data) > self.ring.max_record:
+                    raise InvalidTraceEvent(
+                        f"the plan of this request takes {len(data)} bytes, and the ring takes {self.ring.max_record}; select"
+                        " fewer atlases"
+                    )
+                if self.ring.put(data):
+                    self._on_record()
+                    return
+            end = self._wait_for_room(len(data), end)
+
+    def _end(self, reservation: Reservation) -> None:
+        reservation.held = False
+        self.reservations -= 1
+        self.changed.notify_all()
+
+    def _wait_for_room(self, size: int, end: int | None) -> int:
+        """Wait for a while until there may be room; `end` is when patience ends (monotonic, ns), None at first.
+
+        Raises `TraceBackpressure` when it has ended. Called without the lock.
+        """
+        now = SystemClock.monotonic_ns()
+        if end is None:
+            patience = 0.0 if self._overflow == "fail" else self._overflow_timeout
+            end = now + int(patience * NS_PER_SECOND)
+        left = (end - now) / NS_PER_SECOND
+        if left <= 0:
+            with self.lock:
+                self.refused += 1
+            waited = "" if self._overflow == "fail" else f" and stayed so for {self._overflow_timeout:g} s"
+            reason = self._explain() or "the storage is slower than the records come; try again later, or use a faster one"
+            raise TraceBackpressure(f"the trace ring is full ({self.ring.size} bytes){waited}: {reason}")
+        self._on_record()  # whoever drains may sleep
+        self.ring.wait_room(size, min(left, _SLICE_SECONDS))
+        return end
 
 
 class Reservation:
     """Room for one record (`Recorder.reserve`): use it with `record` or give it back with `release`."""
 
-    __slots__ = ("_queue", "_use", "held")
+    __slots__ = ("_queue", "_use", "held", "room")
 
-    def __init__(self, queue: RecordQueue, use: Callable[[Reservation, Record], None]) -> None:
+    def __init__(self, queue: RecordQueue, use: Callable[[Reservation, Record], None], room: int) -> None:
         self._queue = queue
         self._use = use
+        self.room = room
         self.held = True
 
     def record(self, record: Record) -> None:

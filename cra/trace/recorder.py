@@ -1,8 +1,8 @@
 """The recorder: takes records from many threads, gives them one order, and sees that they reach every backend.
 
-Sessions call `record` on the hot path; resolvers call `flush`, `stats` and `close`. Deferred, a record waits in a bounded queue
-that one worker drains; immediate, it is stored before `record` returns: the same events with the same bytes. The order of the
-queue is the order of the trace. It never drops anything silently: what it cannot take is refused, or counted and chained as
+Sessions call `record` on the hot path; resolvers call `flush`, `stats` and `close`. Deferred, a record waits in a ring that one
+worker drains; immediate, it is stored before `record` returns: the same events with the same bytes. The order of the ring is
+the order of the trace. It never drops anything silently: what it cannot take is refused, or counted and chained as
 `runtime.lost`. PROTOCOL: Event; ARCHITECTURE: Nothing is dropped silently.
 """
 
@@ -12,36 +12,43 @@ import atexit
 import os
 import sys
 import weakref
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Literal, get_args
 
 import msgspec
 
 from cra.errors import CRAError, StorageError
+from cra.hotpath import Expander, Ring
 from cra.ids import IdSource
 from cra.storage.base import StorageBackend
 from cra.timing.clock import NS_PER_SECOND, Clock, SystemClock
-from cra.trace.drain import Drain, RecordChainer
+from cra.trace.drain import Drain
+from cra.trace.drain_thread import DrainThread
 from cra.trace.flushing import FlushLevel
 from cra.trace.loss import LossLedger
 from cra.trace.outbox import LONGEST_PAUSE, BackendStats, Outbox
 from cra.trace.record import Record, SessionHeader
-from cra.trace.record_queue import DEFAULT_CAPACITY, Overflow, RecordQueue, Reservation
+from cra.trace.record_queue import CLOSING_BYTES, Overflow, RecordQueue, Reservation
 from cra.trace.subscribe import DEFAULT_CAPACITY as SUBSCRIBER_CAPACITY
 from cra.trace.subscribe import Broadcaster, Subscription, Target
-from cra.trace.worker import Worker
 
 Tracing = Literal["deferred", "immediate"]
 Level = Literal["recorded", "stored", "durable"]
+DEFAULT_RING_BYTES = 8 * 1024 * 1024
+_JOIN_SECONDS = 1.0
+Heads = Mapping[str, tuple[int, str, int]]
+"""Where chains go on: the next sequence, the last hash and the latest time (ns), by session id."""
 
 
 class RecorderStats(msgspec.Struct, frozen=True):
-    """Counts since the start, and the queue as it is.
+    """Counts since the start, and the ring as it is.
 
-    `records_recorded` is what callers handed in; each of them is expanded into events, waiting, or lost (dropped for want of
-    room, impossible to expand, or left behind by `close`). `records_refused` were answered with `TraceBackpressure` and are not
-    among them. `events_recorded` are the events chained, `runtime.lost` included: for every backend, its stored + waiting + lost.
+    `records_recorded` is what was put into the ring, templates and the records of losses included, or dropped; each of them is
+    expanded, waiting, or lost (dropped for want of room, or left behind by `close`). `records_refused` were answered with `TraceBackpressure` and
+    are not among them. `events_recorded` are the events chained, `runtime.lost` included: for every backend, its stored +
+    waiting + lost. `ring_bytes` is the size of the ring, `ring_used` what is in it and not stored yet, `ring_reserved` the
+    room held by `reservations`.
     """
 
     records_recorded: int
@@ -50,24 +57,25 @@ class RecorderStats(msgspec.Struct, frozen=True):
     records_refused: int
     events_recorded: int
     backends: tuple[BackendStats, ...]
-    capacity: int
-    queued: int
-    reserved: int
+    ring_bytes: int
+    ring_used: int
+    ring_reserved: int
+    reservations: int
 
 
 class Recorder:
     """One recorder per runtime; every method may be called from any thread.
 
-    `backends` are the recorder's from now on, which closes them. `capacity` is in records, queued and reserved ones together;
-    when a backend lacks that many events, the queue is drained no further. `overflow` says what a full queue means: `block`
-    waits `overflow_timeout` seconds, `fail` refuses at once, `drop` loses what is droppable and blocks for the rest. `runtime`
-    is the header of the runtime's own session and `ids` its id stream, both for `runtime.lost`.
+    `backends` are the recorder's from now on, which closes them. `ring` is where records wait, in anonymous memory by default;
+    it is the recorder's, too. When a backend lacks too much, the ring is drained no further. `overflow` says what a full ring
+    means: `block` waits `overflow_timeout` seconds, `fail` refuses at once, `drop` loses what is droppable and blocks for the
+    rest. `runtime` is the header of the runtime's own session and `ids` its id stream, both for `runtime.lost`. `heads` are
+    chains that go on.
     """
 
     def __init__(
         self,
         backends: Sequence[StorageBackend],
-        chainer: RecordChainer,
         *,
         clock: Clock,
         ids: IdSource,
@@ -75,45 +83,51 @@ class Recorder:
         tracing: Tracing = "deferred",
         overflow: Overflow = "block",
         overflow_timeout: float = 5.0,
-        capacity: int = DEFAULT_CAPACITY,
+        ring: Ring | None = None,
+        heads: Heads | None = None,
     ) -> None:
         _check_choice("tracing", tracing, get_args(Tracing))
         _check_choice("overflow", overflow, get_args(Overflow))
-        if capacity < 1:
-            raise ValueError(f"capacity is {capacity}; the queue needs room for at least one record")
         self._backends = tuple(backends)
         self._broadcaster = Broadcaster()
-        self._outbox = Outbox(backends, self._broadcaster.publish)
-        ledger = LossLedger(clock, ids, runtime)
-        self._worker = Worker(self._step, "cra-recorder") if tracing == "deferred" else None
-        self._queue = RecordQueue(
-            ledger,
-            capacity=capacity,
+        self._outbox = Outbox(backends, self._broadcaster)
+        self.ring = Ring(DEFAULT_RING_BYTES) if ring is None else ring
+        self._worker = DrainThread(self._step, self.ring, "cra-recorder") if tracing == "deferred" else None
+        self.queue = RecordQueue(
+            self.ring,
+            LossLedger(clock, ids, runtime),
             overflow=overflow,
             overflow_timeout=overflow_timeout,
-            on_record=_nothing if self._worker is None else self._worker.wake,
+            on_record=_nothing if self._worker is None else self._worker.start,
             explain=self._outbox.find_failure,
         )
-        self._drain = Drain(self._queue, chainer, ledger, self._outbox)
+        self._drain = Drain(self.queue, Expander({} if heads is None else heads), self._outbox)
+        self._last_stats: RecorderStats | None = None
         _live.add(self)
 
     # What producers call
 
     def record(self, record: Record) -> None:
-        """Take a record. Deferred, it is queued, and later failures show in `flush`, `stats` and `close`.
+        """Take a record. Deferred, it waits in the ring, and later failures show in `flush`, `stats` and `close`.
 
         Immediate, it is stored on return; a `StorageError` then means that a backend has not got it yet: it is kept and stored
-        before anything else, and until then further records are refused, unchained. Raises `TraceBackpressure` when the queue is
-        full, by the rules of `overflow`, and `InternalError` once the recorder is closed or after a fork.
+        before anything else, and until then further records are refused, unchained. Raises `TraceBackpressure` when the ring is
+        full, by the rules of `overflow`, `InvalidTraceEvent` for a record larger than half of it, and `InternalError` once the
+        recorder is closed or after a fork.
         """
         if self._worker is None:
             self._drain.record_now(record)
         else:
-            self._queue.put(record)
+            self.queue.put(record)
 
-    def reserve(self) -> Reservation:
-        """Room for one later record, which can then not be refused. Raises as `record` does, and never drops."""
-        return self._queue.reserve(self._drain.record_reserved_now if self._worker is None else self._queue.claim)
+    def reserve(self, room: int = CLOSING_BYTES) -> Reservation:
+        """Room for one later record of at most `room` bytes, which can then not be refused. Raises as `record` does, and never
+        drops."""
+        return self.queue.reserve(self._drain.record_reserved_now if self._worker is None else self.queue.claim, room)
+
+    def define(self, make: Callable[[int], bytes]) -> int:
+        """The number of a template for resolves to name; `make` gives its record. Raises as `record` does."""
+        return self.queue.define(make)
 
     # What the resolver calls
 
@@ -151,21 +165,28 @@ class Recorder:
 
     def stats(self) -> RecorderStats:
         """The counts as of now. They always add up, and right after a `flush`, with nothing recorded since, nothing waits."""
-        queue = self._queue
+        queue = self.queue
         with queue.lock:
             if queue.state == "forked":
                 raise queue.refusal()
-            return RecorderStats(
-                records_recorded=queue.recorded,
-                records_waiting=queue.recorded - self._drain.expanded - queue.lost,
-                records_lost=queue.lost,
-                records_refused=queue.refused,
-                events_recorded=self._outbox.total,
-                backends=self._outbox.stats(closed=queue.state == "closed"),
-                capacity=queue.capacity,
-                queued=len(queue),
-                reserved=queue.reserved,
-            )
+            return self._last_stats or self._count()
+
+    def _count(self) -> RecorderStats:
+        queue = self.queue
+        unexpanded = self.ring.puts - self._drain.expanded
+        waiting = 0 if queue.state == "closed" else unexpanded - self._drain.refused
+        return RecorderStats(
+            records_recorded=self.ring.puts + queue.lost,
+            records_waiting=waiting,
+            records_lost=queue.lost + unexpanded - waiting,
+            records_refused=queue.refused,
+            events_recorded=self._drain.events,
+            backends=self._outbox.stats(closed=queue.state == "closed"),
+            ring_bytes=self.ring.size,
+            ring_used=self.ring.used,
+            ring_reserved=self.ring.reserved,
+            reservations=queue.reservations,
+        )
 
     def close(self, timeout: float | None = 5.0) -> None:
         """Refuse new records, wait for reserved ones, store everything, stop, close the backends. Harmless when repeated.
@@ -173,7 +194,7 @@ class Recorder:
         A backend that fails is tried again for `timeout` seconds (None: for ever). Raises `StorageError` with the counts of what
         could not be stored; that is lost.
         """
-        queue = self._queue
+        queue = self.queue
         with queue.lock:
             if queue.state == "forked":
                 raise queue.refusal()
@@ -182,7 +203,7 @@ class Recorder:
                 return
             queue.state = "closing"
             queue.drained()
-            queue.changed.wait_for(lambda: queue.reserved == 0, timeout)
+            queue.changed.wait_for(lambda: queue.reservations == 0, timeout)
         failure: StorageError | None = None
         try:
             self._reach(self._drain.stored, timeout, patient=True)
@@ -191,22 +212,25 @@ class Recorder:
         finally:
             with queue.lock:
                 queue.state = "closed"
-                unchained = queue.recorded - self._drain.expanded - queue.lost
-                queue.lost += unchained
+                unchained = self.ring.puts - self._drain.expanded
                 queue.drained()
             if self._worker is not None:
                 self._worker.stop()
             _live.discard(self)
             self._broadcaster.close()
-            self._close_backends()
+            self._release()
         self._report_losses(unchained)
         if failure is not None:
             raise failure
 
-    def _close_backends(self) -> None:
+    def _release(self) -> None:
         if self._drain.busy.acquire(blocking=False):  # else a backend hangs in the middle of something
             with ExitStack() as stack:
                 stack.callback(self._drain.busy.release)
+                if self._worker is None or self._worker.join(_JOIN_SECONDS):
+                    with self.queue.lock:
+                        self._last_stats = self._count()
+                    stack.callback(self.ring.close)
                 for backend in self._backends:
                     stack.callback(backend.close)
 
@@ -215,22 +239,23 @@ class Recorder:
         losses = [f"storage '{stats.name}' lacks {stats.lost} events" for stats in lacking]
         if unchained:
             losses.append(f"{unchained} records were never chained")
-        if self._queue.reserved:
-            losses.append(f"{self._queue.reserved} executions were still running and have no closing record")
+        if self.queue.reservations:
+            losses.append(f"{self.queue.reservations} executions were still running and have no closing record")
         if losses:
             failure = self._outbox.find_failure()
             cause = f": {failure}" if failure else ""
             raise StorageError(f"the recorder was closed with losses: {', '.join(losses)}{cause}") from failure
 
     def _check_not_ended(self) -> None:
-        if self._queue.state in ("closed", "forked"):
-            raise self._queue.refusal()
+        if self.queue.state in ("closed", "forked"):
+            raise self.queue.refusal()
 
     def _reach(self, level: FlushLevel, timeout: float | None, *, patient: bool) -> None:
         """Wait until all that is recorded now has reached `level`. Not `patient`: raise at the first failed attempt."""
-        queue = self._queue
+        queue = self.queue
         with queue.lock:
-            target, failures = queue.appended, level.failures
+            queue.settle_losses()
+            target, failures = self.ring.head, level.failures
             level.want(target)
             self._drain.hurry()
             if self._worker is not None and level.reached < target:
@@ -269,18 +294,18 @@ class Recorder:
             left = LONGEST_PAUSE if end is None else (end - SystemClock.monotonic_ns()) / NS_PER_SECOND
             if left <= 0:
                 return
-            with self._queue.lock:
+            with self.queue.lock:
                 if pause != 0.0 and not is_over():
-                    self._queue.changed.wait(min(left, LONGEST_PAUSE if pause is None else pause))
+                    self.queue.changed.wait(min(left, LONGEST_PAUSE if pause is None else pause))
 
     def _step(self) -> float | None:
         """The worker's step: a method of the recorder, so that it lives until its work is done."""
         return self._drain.pump()
 
     def _die_in_child(self) -> None:
-        self._queue.make_locks()
+        self.queue.make_locks()
         self._drain.make_lock()
-        self._queue.state = "forked"
+        self.queue.state = "forked"
 
 
 def _nothing() -> None:

@@ -22,15 +22,18 @@ from cra.carp.plan import Plan
 from cra.carp.policy_set import PolicySet, policy_set_digest
 from cra.carp.request import Ask, parse_timestamp
 from cra.errors import InvalidCARPRequest, ReplayError
-from cra.hotpath import hash_value
+from cra.hotpath import Expander, canonical_json, hash_value
 from cra.reference.match import Facts, scalar_text
+from cra.reference.records import encode_events, encode_resolve
 from cra.session import effective_tier
 from cra.strictjson import JSONProblem, parse
 from cra.trace.audit import Audit, missing_atlases
 from cra.trace.event import Event
-from cra.trace.expand import Draft, expand
-from cra.trace.record import ResolveRecord, SessionHeader
+from cra.trace.template import TraceDetail, make_template
 
+Draft = tuple[str, dict[str, Any]]
+"""Event type and payload."""
+_NIL = "00000000-0000-0000-0000-000000000000"
 MAX_SUBSETS = 4_096
 MAX_REASONS = 1_000
 NO_POLICY_SET = "no selection of the given atlases has the policy set of this resolution"
@@ -254,21 +257,10 @@ class _Player:
         self._limited += len(exhausted)
         injected, cut = plan.context.select(ask.goal, ask.context_hints, ask.context_budget)
         actual = [(event.event_type, _comparable(event.payload)) for event in group]
-        for detail in ("full", "decisions"):
-            header = SessionHeader("", "", "", detail)
-            record = ResolveRecord(
-                session=header,
-                base=0,
-                time_ns=0,
-                request_id=request["request_id"],
-                request=request,
-                plan=plan,
-                injected=injected,
-                cut=cut,
-                exhausted=exhausted,
-                ttl_seconds=completed["ttl_seconds"],
-            )
-            expected = [(event_type, _comparable(payload)) for event_type, payload in expand(record)]
+        details: tuple[TraceDetail, ...] = ("full", "decisions")
+        for detail in details:
+            template = make_template(1, plan, plan.ruling(exhausted), detail, completed["ttl_seconds"])
+            expected = [(t, _comparable(payload)) for t, payload in _expand(template, request, injected, cut)]
             if expected == actual:
                 self._reproduced += 1
                 return
@@ -379,6 +371,20 @@ def _exhausted(plan: Plan, group: list[Event]) -> tuple[int, ...]:
         if named and all((result, action_id) in limited for action_id in action_ids):
             exhausted.append(number)
     return tuple(exhausted)
+
+
+def _expand(
+    template: bytes, request: Mapping[str, Any], injected: tuple[int, ...], cut: tuple[int, ...]
+) -> list[Draft]:
+    """The events of a resolve with these template and request, made as the recorder makes them."""
+    expander = Expander()
+    expander.feed(encode_events(1, 0, 0, [("session.started", b"{}")], define=(_NIL, _NIL, _NIL)))
+    expander.feed(template)
+    text, request_id = canonical_json(request), request["request_id"]
+    expander.feed(encode_resolve(1, 0, 0, 1, text, payload=True, request_id=request_id, injected=injected, cut=cut))
+    batch = expander.take(0)
+    assert batch is not None
+    return [(event.event_type, event.payload) for event in batch[1:]]
 
 
 def _comparable(payload: Mapping[str, Any]) -> dict[str, Any]:

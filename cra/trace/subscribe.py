@@ -161,6 +161,10 @@ class Broadcaster:
         self._subscriptions[subscription] = None
         return subscription
 
+    @property
+    def has_subscribers(self) -> bool:
+        return bool(self._subscriptions)
+
     def publish(self, batch: Sequence[Event]) -> None:
         """Offer a batch to every subscriber. Called from one place at a time; never waits, never raises."""
         for subscription in list(self._subscriptions):

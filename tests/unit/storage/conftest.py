@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from cra.hotpath import canonical_json
 from cra.ids import format_uuid
 from cra.testing import SeededIds, VirtualClock
-from cra.trace.chainer import Chainer
 from cra.trace.event import Event
 from cra.trace.record import EventsRecord, SessionHeader
+from tests.support.chains import Chainer
 
 
 class Sessions:
@@ -41,7 +42,7 @@ class Sessions:
 
     def _record(self, session: int, event_type: str, payload: dict[str, Any]) -> list[Event]:
         now = self._clock.now_ns()
-        record = EventsRecord(self._header(session), self._ids.draw(now // 10**6), now, ((event_type, payload),))
+        record = EventsRecord(self._header(session), self._ids.draw(now // 10**6), now, ((event_type, canonical_json(payload)),))
         return self._chainer.events(record)
 
     def _header(self, session: int) -> SessionHeader:

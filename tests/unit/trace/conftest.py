@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from cra.hotpath import Ring, canonical_json
 from cra.ids import format_uuid
 from cra.storage.memory import MemoryStorage
 from cra.testing import SeededIds, VirtualClock
-from cra.trace.chainer import Chainer
 from cra.trace.event import Event
 from cra.trace.record import EventsRecord, SessionHeader
 from cra.trace.recorder import Recorder
@@ -95,20 +95,23 @@ def record(header: Callable[[int], SessionHeader]) -> Callable[..., EventsRecord
     ) -> EventsRecord:
         now = clock.now_ns()
         content = {"n": n} if payload is None else payload
-        return EventsRecord(header(session), ids.draw(now // 10**6), now, ((event_type, content),), droppable=droppable)
+        events = ((event_type, canonical_json(content)),)
+        return EventsRecord(header(session), ids.draw(now // 10**6), now, events, droppable=droppable)
 
     return make
 
 
 @pytest.fixture
 def make_recorder(header: Callable[[int], SessionHeader]) -> Iterator[Callable[..., Recorder]]:
-    """A recorder over the given backends, with a chainer of its own; all are closed at the end of the test."""
+    """A recorder over the given backends, with a ring of `ring_bytes`; all are closed at the end of the test."""
     made: list[tuple[Recorder, tuple[Any, ...]]] = []
 
-    def make(*backends: Any, chainer: Any = None, runtime: SessionHeader | None = None, **options: Any) -> Recorder:
+    def make(
+        *backends: Any, runtime: SessionHeader | None = None, ring_bytes: int = 2**20, **options: Any
+    ) -> Recorder:
         recorder = Recorder(
             backends,
-            Chainer() if chainer is None else chainer,
+            ring=Ring(ring_bytes),
             clock=VirtualClock(),
             ids=SeededIds(99),
             runtime=runtime,

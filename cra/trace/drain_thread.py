@@ -1,0 +1,92 @@
+"""The recorder's one thread: it drains the ring, sleeps in the ring while there is nothing to drain, and never polls.
+
+It starts with the first record and holds its recorder only while there is work, so that a recorder nobody refers to any more
+is collected and its thread ends by itself.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+
+from cra.errors import InternalError
+from cra.hotpath import Ring
+
+Step = Callable[[], float | None]
+
+
+class DrainThread:
+    """Runs `step`, a bound method, whenever `ring` has records or somebody calls `wake`.
+
+    `step` returns None when there is nothing left to do, 0 to be called again at once, or the seconds after which it wants to
+    be called again if nobody wakes it before. It must not raise.
+    """
+
+    def __init__(self, step: Step, ring: Ring, name: str) -> None:
+        self._name = name
+        self._ring = ring
+        self._step = weakref.WeakMethod(step, lambda _: _wake(ring))
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._called = threading.Event()
+
+    def start(self) -> None:
+        """Have the thread run; called with every record, and next to free once it does. Callers take turns."""
+        if self._thread is None and not self._stopping:
+            thread = threading.Thread(target=self._loop, name=self._name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return  # none are started at interpreter shutdown: the owner sees `running`, and does the work itself
+            self._thread = thread
+
+    def wake(self) -> None:
+        """Have `step` run soon, started if need be."""
+        self.start()
+        self._call()
+
+    def stop(self) -> None:
+        """End the thread after the run it is in. Does not wait for it."""
+        self._stopping = True
+        self._call()
+
+    def join(self, timeout: float | None) -> bool:
+        """Wait for the end after `stop`; False when it takes longer, or when the thread itself asks."""
+        thread = self._thread
+        if thread is None:
+            return True
+        if thread is threading.current_thread():
+            return False
+        thread.join(timeout)
+        return not thread.is_alive()
+
+    @property
+    def running(self) -> bool:
+        """Whether a thread is there to do the work."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def _call(self) -> None:
+        self._called.set()
+        _wake(self._ring)
+
+    def _loop(self) -> None:
+        while not self._stopping:
+            step = self._step()
+            if step is None:
+                return
+            self._called.clear()
+            pause = step()
+            del step  # an idle thread keeps nobody alive
+            if pause == 0.0:
+                continue
+            if pause is not None and self._ring.head != self._ring.position:
+                self._called.wait(pause)  # a backend fails: more records are no reason to come sooner
+            else:
+                self._ring.wait(pause)
+
+
+def _wake(ring: Ring) -> None:
+    with suppress(InternalError):  # closed: nobody sleeps in it any more
+        ring.wake()
