@@ -15,6 +15,7 @@ from cra.reference.chain import event_hash, hash_value, seal, verify_chain
 from cra.reference.expander import Expander
 from cra.reference.match import conditions_hold, window_contains
 from cra.reference.ring import Ring
+from cra.reference.session_core import RuntimeCore, SessionCore, SessionLock
 
 
 def _is_set(name: str) -> bool:
@@ -55,6 +56,9 @@ def implementation() -> str:
 __all__ = [
     "Expander",
     "Ring",
+    "RuntimeCore",
+    "SessionCore",
+    "SessionLock",
     "canonical_json",
     "canonical_text",
     "conditions_hold",

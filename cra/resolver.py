@@ -152,7 +152,6 @@ class Resolver:
             registry=AtlasRegistry(atlas_cache_bytes, atlas_cache_hard_limit),
             recorder=recorder,
         )
-        self._runtime.registry.on_evict = self._runtime.forget_policy_sets
         self._own_ids = own_ids
         self._lock = threading.Lock()
         self._own_ended = False
@@ -392,6 +391,7 @@ class Resolver:
             record = runtime.events_record(session.header, event)  # what cannot be recorded is not decided
             with runtime.room(record_bytes(record)) as room:
                 approval = decide(approval_id, by=by, reason=reason)
+                session.forget_shortcut()
                 room.record(record)
         return approval
 
@@ -479,7 +479,7 @@ class Resolver:
         for part in (self, self._sessions, runtime, runtime.registry, runtime.approvals, runtime.limits):
             vars(part)["_lock"] = ForkedLock()
         for session in runtime.sessions.values():
-            vars(session)["lock"] = ForkedLock()
+            session.lock = ForkedLock()
 
     def _uptime_ms(self) -> int:
         return (self._runtime.clock.monotonic_ns() - self._started_ns) // 1_000_000

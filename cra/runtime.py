@@ -18,10 +18,11 @@ from cra.atlas.registry import AtlasRegistry
 from cra.carp.plan import Plan, Ruling
 from cra.carp.policy import Policy
 from cra.carp.policy_set import PolicySet
+from cra.carp.resolution import Resolution
 from cra.errors import InternalError, InvalidTraceEvent
 from cra.execution.approvals import Approval, ApprovalBook
 from cra.execution.executors import ExecutorThreads
-from cra.hotpath import canonical_text, hash_value
+from cra.hotpath import RuntimeCore, canonical_text, hash_value
 from cra.ids import IdSource
 from cra.reference.resolve import DefaultDecision
 from cra.strictjson import MAX_DEPTH
@@ -79,7 +80,9 @@ class ForkedLock:
         """Never entered."""
 
 
-class Runtime:
+class Runtime(RuntimeCore):
+    """See the module."""
+
     def __init__(
         self,
         *,
@@ -89,18 +92,28 @@ class Runtime:
         registry: AtlasRegistry,
         recorder: Recorder,
     ) -> None:
+        super().__init__(
+            clock=clock,
+            ids=ids,
+            ring=recorder.ring,
+            ttl_seconds=options.ttl_seconds,
+            idle_seconds=options.idle_seconds,
+            life_seconds=options.life_seconds,
+            resolution_type=Resolution,
+        )
         self.options = options
-        self.clock = clock
-        self.ids = ids
         self.registry = registry
         self.recorder = recorder
+        registry.on_change = self.note_change
+        registry.on_evict = self.forget_policy_sets
+        if options.redact is None:
+            recorder.on_direct(self.set_direct)
         self.limits = SlidingWindows()
         self.approvals = ApprovalBook(clock)
         self.threads = ExecutorThreads()
         self.executors: dict[str, Callable[..., Any]] = {}
         self.shared_executors: dict[str, Callable[..., Any]] = {}
         self.sessions: dict[str, Session] = {}
-        self.resolutions = 0
         self.executions = 0
         self._policy_sets: dict[frozenset[str] | None, PolicySet] = {}
         self._generation = -1
@@ -128,6 +141,11 @@ class Runtime:
     def forget_policy_sets(self) -> None:
         """Let go of compiled atlases, for an evicted one to leave memory. No lock: the registry calls it under its own."""
         self._policy_sets = {}
+        self.note_change()
+
+    def set_direct(self, direct: bool) -> None:
+        """The recorder says whether sessions may put records into the ring themselves."""
+        self.direct = direct
 
     @property
     def cached_plans(self) -> int:

@@ -6,7 +6,6 @@ threads. PROTOCOL: CARP/1.0, TRACE/1.0.
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -32,19 +31,20 @@ from cra.execution.call import Call, Outcome
 from cra.execution.execute import aexecute, execute
 from cra.execution.idempotency import IdempotencyStore
 from cra.execution.limits import LimitKey, limit_states
+from cra.hotpath import SessionCore
 from cra.ids import format_uuid, parse_uuid
 from cra.reference.match import Facts, scalar_text
 from cra.runtime import Runtime, approval_payload, approval_room
 from cra.timing.clock import NS_PER_SECOND
+from cra.timing.rate_limit import LimitState
 from cra.trace.record import REQUEST, RESOLUTION, ResolveRecord, SessionHeader
 
-REMEMBERED_RESOLUTIONS = 1_024
 REMEMBERED_REQUESTS = 65_536
 _PLAIN_FIELDS = 3  # request id, operation, goal
 EndReason = Literal["completed", "timeout", "error", "cancelled"]
 
 
-class Session:
+class Session(SessionCore):
     """See the module.
 
     Attributes: `session_id`, `trace_id`, `agent_id`, `goal`, `risk_tier`, `scopes`, `context`, `atlas_ids` (None: every loaded
@@ -65,8 +65,8 @@ class Session:
         parent: Session | None,
         on_end: Callable[[Session], None],
     ) -> None:
+        super().__init__(runtime, header)
         self.runtime = runtime
-        self.header = header
         self.session_id = header.session_id
         self.trace_id = header.trace_id
         self.agent_id = agent_id
@@ -80,14 +80,11 @@ class Session:
         self.lineage: tuple[Session, ...] = (self, *(parent.lineage if parent else ()))
         self.status: Literal["active", "ended"] = "active"
         self.idempotency = IdempotencyStore()
-        self.lock = threading.RLock()
         self.open_calls: dict[str, Call] = {}
         self.limit_keys: set[LimitKey] = set()
         self.action_count = 0
         self._on_end = on_end
-        self._resolutions: OrderedDict[int, Resolution] = OrderedDict()
         self._request_ids: OrderedDict[str, int] = OrderedDict()
-        self._started_ns = self._active_ns = runtime.clock.monotonic_ns()
 
     def __repr__(self) -> str:
         return f"<Session {self.session_id} of {self.agent_id!r}, {self.status}>"
@@ -103,25 +100,17 @@ class Session:
 
     # Resolve
 
-    def resolve(
+    def _resolve(
         self,
         goal: str,
-        *,
-        risk_tier: RiskTier | None = None,
-        context_hints: Sequence[str] = (),
-        required_capabilities: Sequence[str] = (),
-        context: Mapping[str, Any] | None = None,
-        atlas_ids: Sequence[str] | None = None,
-        context_budget: int | None = None,
+        risk_tier: RiskTier | None,
+        context_hints: Sequence[str],
+        required_capabilities: Sequence[str],
+        context: Mapping[str, Any] | None,
+        atlas_ids: Sequence[str] | None,
+        context_budget: int | None,
+        base: int | None,
     ) -> Resolution:
-        """What the agent may do towards `goal`, and what it should read first.
-
-        `risk_tier`, `context` and `atlas_ids` can raise, add and narrow, never lower, override or widen what the session has;
-        `context_budget` is the most tokens of context to return. Spends nothing.
-
-        Raises `InvalidCARPRequest`, `SessionAlreadyEnded`, `SessionExpired`, `AtlasNotFound`, `Conflict` (two selected atlases
-        define one action), `TraceBackpressure`. PROTOCOL: Evaluation, Context.
-        """
         ask = make_ask(
             goal,
             risk_tier=risk_tier,
@@ -131,20 +120,29 @@ class Session:
             atlas_ids=atlas_ids,
             context_budget=context_budget,
         )
-        return self.answer(ask)
+        return self.answer(ask, base=base)
 
-    def answer(self, ask: Ask, *, request_id: str | None = None, operation: Operation = "resolve") -> Resolution:
-        """Evaluate, record, and make the resolution. `validate` records the request alone."""
+    def answer(
+        self,
+        ask: Ask,
+        *,
+        request_id: str | None = None,
+        operation: Operation = "resolve",
+        base: int | None = None,
+    ) -> Resolution:
+        """Evaluate, record, and make the resolution. `validate` records the request alone. `base`: the id that was drawn for it."""
         runtime = self.runtime
         with self.lock:
             self.touch()
+            epoch = runtime.epoch
             now_ns, monotonic_ns = runtime.clock.now_ns(), runtime.clock.monotonic_ns()
             plan = self.plan(ask, now_ns)
-            states = limit_states(self, plan, monotonic_ns)
+            states = self._limit_states(plan, monotonic_ns)
             exhausted = tuple([index for index, state in enumerate(states) if state.exhausted])
             ruling = plan.ruling(exhausted)
             injected, cut = plan.context.select(ask.goal, ask.context_hints, ask.context_budget)
-            base = runtime.ids.draw(now_ns // 1_000_000)
+            if base is None:
+                base = runtime.ids.draw(now_ns // 1_000_000)
             if operation == "validate":
                 payload = self._request_payload(plan, ask, request_id or format_uuid(base + REQUEST), operation)
                 received = ("carp.request.received", payload)
@@ -155,10 +153,13 @@ class Session:
                 runtime.recorder.record(
                     ResolveRecord(self.header, base, now_ns, template, text, is_payload, request_id, injected, cut)
                 )
+                if not (exhausted or is_payload or self.parent):
+                    second = now_ns // NS_PER_SECOND if plan.policy_set.depends_on_time else -1
+                    self.set_shortcut(epoch, second, plan, ruling, template)
             resolution = Resolution(
                 header=self.header,
                 base=base,
-                request_id=request_id or format_uuid(base + REQUEST),
+                request_id=request_id,
                 time_ns=now_ns,
                 # Nothing in the trace would stand behind an execution of what was only validated.
                 expires_ns=monotonic_ns + (operation == "resolve") * runtime.options.ttl_seconds * NS_PER_SECOND,
@@ -170,11 +171,12 @@ class Session:
                 ask=ask,
             )
             if operation == "resolve":
-                self._resolutions[base] = resolution
-                if len(self._resolutions) > REMEMBERED_RESOLUTIONS:
-                    self._resolutions.popitem(last=False)
+                self.remember(resolution)
             runtime.resolutions += 1
         return resolution
+
+    def _limit_states(self, plan: Plan, now_ns: int) -> tuple[LimitState, ...]:
+        return limit_states(self, plan, now_ns) if plan.limits else ()
 
     def plan(self, ask: Ask, now_ns: int) -> Plan:
         """The plan for a request of this session, as of the wall-clock time `now_ns`."""
@@ -245,9 +247,12 @@ class Session:
     def resolution(self, resolution_id: str) -> Resolution:
         """A resolution of this session by its id. Raises `ResolutionExpired` for all but the last 1,024."""
         try:
-            return self._resolutions[parse_uuid(resolution_id) - RESOLUTION]
-        except (KeyError, ValueError):
-            raise ResolutionExpired("this session does not remember the resolution; resolve again") from None
+            found = self.recall(parse_uuid(resolution_id) - RESOLUTION)
+        except ValueError:
+            found = None
+        if found is None:
+            raise ResolutionExpired("this session does not remember the resolution; resolve again")
+        return found
 
     def remember_request(self, request_id: str, skew_seconds: float) -> None:
         """Refuse a request id that this session has seen. Raises `Conflict`. PROTOCOL: Requests."""
@@ -354,11 +359,11 @@ class Session:
             if each.status == "ended":
                 self.end("cancelled")
                 raise SessionAlreadyEnded(f"session {each.session_id}, the parent, has ended; create a new one")
-            idle, life = now - each._active_ns, now - each._started_ns
+            idle, life = now - each.active_ns, now - each.started_ns
             if idle > options.idle_seconds * NS_PER_SECOND or life > options.life_seconds * NS_PER_SECOND:
                 self.end("timeout")
                 raise SessionExpired(f"session {each.session_id} has expired; create a new one")
-            each._active_ns = now
+            each.active_ns = now
 
     def end(self, reason: EndReason = "completed") -> None:
         """Close the session and its trace. Executions still open are closed as unknown. Raises `SessionAlreadyEnded`."""
@@ -371,13 +376,14 @@ class Session:
                 self.status = "ended"
                 payload = {
                     "reason": reason,
-                    "duration_ms": (self.runtime.clock.monotonic_ns() - self._started_ns) // 1_000_000,
+                    "duration_ms": (self.runtime.clock.monotonic_ns() - self.started_ns) // 1_000_000,
                     "action_count": self.action_count,
                 }
                 ended = ("session.ended", payload)
                 room.record(self.runtime.closing_record(self.header, ended))
             self.runtime.approvals.end_session(self.session_id)
-            self._resolutions.clear()
+            self.forget_resolutions()
+            self.forget_shortcut()
             self._request_ids.clear()
         self._on_end(self)
 

@@ -79,6 +79,7 @@ class SessionTable:
                     )
                     started = {"agent_id": agent_id, "goal": goal} | _session_facts(session)
                     runtime.recorder.record(runtime.events_record(header, ("session.started", started), base=base + 2))
+                    session.number = runtime.recorder.queue.number(header.session_id)
                     runtime.sessions[header.session_id] = session
                     if ancestor is not None:
                         ancestor.children[header.session_id] = session

@@ -84,6 +84,8 @@ class AtlasRegistry:
         self._pins: Counter[str | None] = Counter()
         self._uses = 0
         self.generation = 0
+        self.on_change: Callable[[], None] = lambda: None
+        """Called, with the registry's lock held, after `generation` has risen."""
         self.on_evict: Callable[[], None] = lambda: None
         """Called, with the registry's lock held, when an atlas leaves memory; whoever compiled it should let go of it."""
 
@@ -119,6 +121,7 @@ class AtlasRegistry:
                 raise Conflict(f"atlas {atlas_id!r} is needed by {', '.join(users)}; unload those first")
             self._entries = {name: entry for name, entry in self._entries.items() if name != atlas_id}
             self.generation += 1
+            self.on_change()
 
     def get(self, atlas_id: str) -> Atlas:
         """A loaded atlas, read again where it was evicted. Raises `AtlasNotFound`; `AtlasLoadError` where it cannot be read
@@ -172,6 +175,7 @@ class AtlasRegistry:
             self._make_room(candidate, entries)
             self._entries = candidate
             self.generation += 1
+            self.on_change()
 
     def _contents(self, atlas_ids: Collection[str] | None, *, overlays: bool = False) -> list[Atlas]:
         read: dict[_Entry, Atlas] = {}

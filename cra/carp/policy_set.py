@@ -66,6 +66,7 @@ class PolicySet:
         self.context_patterns: dict[str, list[str]] = {}
         """The context keys that conditions read, each with the patterns they are matched with."""
         conditions = [p.conditions for p in self.policies] + [block.conditions for _, block in self.blocks]
+        self.depends_on_time = any(each.time_window is not None for each in conditions)
         for each in conditions:
             for key, pattern in each.context_matches or ():
                 self.context_patterns.setdefault(key, []).append(pattern)

@@ -17,9 +17,9 @@ from cra.carp.conditions import DAY_SECONDS, RISK_TIERS, RiskTier
 from cra.errors import InvalidCARPRequest
 from cra.hotpath import canonical_json
 from cra.ids import UUID_PATTERN
+from cra.reference.session_core import MAX_GOAL
 from cra.strictjson import JSONProblem, plain_copy
 
-MAX_GOAL = 10_000
 MAX_LISTED = 100
 MAX_NAME = 255
 MAX_CONTEXT = 64 * 1024

@@ -22,7 +22,7 @@ from cra.execution.approvals import approval_id
 from cra.ids import format_uuid
 from cra.timing.clock import NS_PER_SECOND, format_timestamp
 from cra.timing.rate_limit import LimitState
-from cra.trace.record import RESOLUTION, SessionHeader
+from cra.trace.record import REQUEST, RESOLUTION, SessionHeader
 
 CARP_VERSION = "1.0"
 
@@ -83,7 +83,7 @@ class Resolution:
         *,
         header: SessionHeader,
         base: int,
-        request_id: str,
+        request_id: str | None,
         time_ns: int,
         expires_ns: int,
         ttl_seconds: int,
@@ -91,18 +91,18 @@ class Resolution:
         ruling: Ruling,
         injected: tuple[int, ...],
         limit_states: tuple[LimitState, ...],
-        ask: Ask,
+        ask: Ask | str,
     ) -> None:
         self._header = header
-        self._base = base
+        self.base = base
         self._time_ns = time_ns
         self.expires_ns = expires_ns
         self._plan = plan
         self._ruling = ruling
         self._injected = injected
         self._limit_states = limit_states
-        self.ask = ask
-        self.request_id = request_id
+        self.ask = Ask(ask) if isinstance(ask, str) else ask
+        self.request_id = request_id or format_uuid(base + REQUEST)
         self.ttl_seconds = ttl_seconds
 
     carp_version = CARP_VERSION
@@ -115,7 +115,7 @@ class Resolution:
 
     @cached_property
     def resolution_id(self) -> str:
-        return format_uuid(self._base + RESOLUTION)
+        return format_uuid(self.base + RESOLUTION)
 
     @property
     def session_id(self) -> str:

@@ -54,7 +54,8 @@ class RecordQueue:
         self._next_session = 1
         self._next_template = 1
         self._forgotten: list[int] = []
-        self.state: State = "open"
+        self._state: State = "open"
+        self._on_direct: Callable[[bool], None] = _nobody
         self.reservations = 0
         self.lost = 0
         self.refused = 0
@@ -64,6 +65,23 @@ class RecordQueue:
         """Fresh locks, in the beginning and in a forked child, where the holders of the old ones may not exist."""
         self.lock = threading.RLock()  # reentrant: a signal handler or a finalizer may record, too
         self.changed = threading.Condition(self.lock)
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._state = state
+        self._tell_direct()
+
+    def on_direct(self, tell: Callable[[bool], None]) -> None:
+        """Tell, now and with every change, whether producers may put records of known sessions into the ring themselves."""
+        self._on_direct = tell
+        self._tell_direct()
+
+    def _tell_direct(self) -> None:
+        self._on_direct(self._state == "open" and not self._losses)
 
     @property
     def has_losses(self) -> bool:
@@ -149,6 +167,7 @@ class RecordQueue:
                     return False
                 self._ledger.settle(self._losses.pop(0))
                 self._note_session(record)
+                self._tell_direct()
             return True
 
     def drained(self) -> None:
@@ -207,6 +226,7 @@ class RecordQueue:
 
     def _drop(self, record: Record) -> None:
         self._losses += self._ledger.note(record, "queue_full")
+        self._tell_direct()
         self.lost += 1
         self._on_record()
 
@@ -270,3 +290,7 @@ class Reservation:
     def release(self) -> None:
         """Give the room back. Harmless when it was used or given back before."""
         self._queue.give_back(self)
+
+
+def _nobody(direct: bool) -> None:
+    """Nobody puts records into the ring but the queue."""

@@ -129,6 +129,12 @@ class Recorder:
         """The number of a template for resolves to name; `make` gives its record. Raises as `record` does."""
         return self.queue.define(make)
 
+    def on_direct(self, tell: Callable[[bool], None]) -> None:
+        """Tell, now and with every change, whether records of known sessions may be put into `ring` without asking. Never where
+        they are stored at once."""
+        if self._worker is not None:
+            self.queue.on_direct(tell)
+
     # What the resolver calls
 
     def flush(self, level: Level = "stored", timeout: float | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import cra
-from cra.session import REMEMBERED_RESOLUTIONS
+from cra.reference.session_core import REMEMBERED_RESOLUTIONS
 
 SECRET = {"policy_id": "prod", "type": "deny", "conditions": {"context_matches": {"env": "prod"}}}
 NIGHT = {"policy_id": "high", "type": "deny", "conditions": {"risk_tiers": ["high", "critical"]}}

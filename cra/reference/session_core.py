@@ -1,0 +1,221 @@
+"""The path that most resolves take: a plain goal under a plan that is known. Everything else goes the long way, `_resolve`.
+
+A session remembers in a `Shortcut` what its last plain resolve came to. The next one may take it as long as nothing has changed
+that the plan depends on: the atlases (`RuntimeCore.epoch`), the grants of the session (`forget_shortcut`), the second of the
+wall clock where a condition reads it, limits that are not exhausted. Taken or not, the answer and its events are the same.
+PROTOCOL: Evaluation, Context, Events of a resolve; ARCHITECTURE: hot path.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from cra.reference.records import encode_resolve
+from cra.timing.clock import NS_PER_SECOND
+
+if TYPE_CHECKING:
+    from cra.carp.conditions import RiskTier
+    from cra.carp.plan import Plan, Ruling
+    from cra.carp.resolution import Resolution
+    from cra.hotpath import Ring
+    from cra.ids import IdSource
+    from cra.timing.clock import Clock
+    from cra.timing.rate_limit import LimitState
+    from cra.trace.record import SessionHeader
+
+MAX_GOAL: Final = 10_000
+"""Characters of a goal."""
+REMEMBERED_RESOLUTIONS: Final = 1_024
+_FOR_EVER_NS: Final = 2**62
+SessionLock = threading.RLock
+"""The lock of a session; reentrant."""
+
+
+class Shortcut:
+    """What a plain resolve of one session comes to while nothing changes.
+
+    `second` is the wall-clock second that the plan holds for, -1 where it does not depend on the time. `ruling` is the plan's
+    with no limit exhausted, `template` its number in the ring.
+    """
+
+    __slots__ = ("epoch", "plan", "ruling", "second", "template")
+
+    def __init__(self, epoch: int, second: int, plan: Plan, ruling: Ruling, template: int) -> None:
+        self.epoch = epoch
+        self.second = second
+        self.plan = plan
+        self.ruling = ruling
+        self.template = template
+
+
+class RuntimeCore:
+    """What the resolves of all sessions of a runtime share.
+
+    `epoch` rises with every change of the atlases. `direct` is whether a session may put its record into `ring` without asking
+    the recorder: False while something is lost, closed or inherited, and where every request is redacted or stored at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        ids: IdSource,
+        ring: Ring,
+        ttl_seconds: int,
+        idle_seconds: float,
+        life_seconds: float,
+        resolution_type: type[Resolution],
+    ) -> None:
+        self.clock = clock
+        self.ids = ids
+        self.ring = ring
+        self.ttl_seconds = ttl_seconds
+        self.idle_ns = int(min(idle_seconds * NS_PER_SECOND, _FOR_EVER_NS))
+        self.life_ns = int(min(life_seconds * NS_PER_SECOND, _FOR_EVER_NS))
+        self.resolution_type = resolution_type
+        self.epoch = 0
+        self.direct = False
+        self.resolutions = 0
+
+    def note_change(self) -> None:
+        """The atlases have changed: no shortcut holds any more."""
+        self.epoch += 1
+
+
+class SessionCore:
+    """The part of a session that a resolve touches. `number` is what the ring calls the session."""
+
+    def __init__(self, runtime: RuntimeCore, header: SessionHeader) -> None:
+        self.runtime_core = runtime
+        self.header = header
+        self.lock = SessionLock()
+        self.number = 0
+        self.started_ns = self.active_ns = runtime.clock.monotonic_ns()
+        self._shortcut: Shortcut | None = None
+        self._recent: list[Resolution] = []
+        self._oldest = 0
+
+    def resolve(
+        self,
+        goal: str,
+        *,
+        risk_tier: RiskTier | None = None,
+        context_hints: Sequence[str] = (),
+        required_capabilities: Sequence[str] = (),
+        context: Mapping[str, Any] | None = None,
+        atlas_ids: Sequence[str] | None = None,
+        context_budget: int | None = None,
+    ) -> Resolution:
+        """What the agent may do towards `goal`, and what it should read first.
+
+        `risk_tier`, `context` and `atlas_ids` can raise, add and narrow, never lower, override or widen what the session has;
+        `context_budget` is the most tokens of context to return. Spends nothing.
+
+        Raises `InvalidCARPRequest`, `SessionAlreadyEnded`, `SessionExpired`, `AtlasNotFound`, `Conflict` (two selected atlases
+        define one action), `TraceBackpressure`. PROTOCOL: Evaluation, Context.
+        """
+        base = None
+        if (
+            risk_tier is None
+            and not context_hints
+            and not required_capabilities
+            and context is None
+            and atlas_ids is None
+            and context_budget is None
+        ):
+            with self.lock:
+                found = self._take_shortcut(goal)
+            if isinstance(found, self.runtime_core.resolution_type):
+                return found
+            base = found
+        return self._resolve(
+            goal, risk_tier, context_hints, required_capabilities, context, atlas_ids, context_budget, base
+        )
+
+    def _take_shortcut(self, goal: str) -> Resolution | int | None:
+        """The answer; or None for the long way, or the id that was drawn for it."""
+        runtime, shortcut = self.runtime_core, self._shortcut
+        if shortcut is None or not runtime.direct or shortcut.epoch != runtime.epoch:
+            return None
+        if type(goal) is not str or not 1 <= len(goal) <= MAX_GOAL:
+            return None
+        now_ns, monotonic_ns = runtime.clock.now_ns(), runtime.clock.monotonic_ns()
+        if shortcut.second not in (-1, now_ns // NS_PER_SECOND):
+            return None
+        if monotonic_ns - self.active_ns > runtime.idle_ns or monotonic_ns - self.started_ns > runtime.life_ns:
+            return None
+        states = self._limit_states(shortcut.plan, monotonic_ns)
+        if any(state.exhausted for state in states):
+            return None
+        try:
+            text = goal.encode()
+        except UnicodeEncodeError:
+            return None
+        injected, cut = shortcut.plan.context.select(goal, (), None)
+        base = runtime.ids.draw(now_ns // 1_000_000)
+        record = encode_resolve(
+            self.number, base, now_ns, shortcut.template, text, injected=injected, cut=cut
+        )
+        if not runtime.ring.put(record):
+            return base
+        self.active_ns = monotonic_ns
+        resolution = runtime.resolution_type(
+            header=self.header,
+            base=base,
+            request_id=None,
+            time_ns=now_ns,
+            expires_ns=monotonic_ns + runtime.ttl_seconds * NS_PER_SECOND,
+            ttl_seconds=runtime.ttl_seconds,
+            plan=shortcut.plan,
+            ruling=shortcut.ruling,
+            injected=injected,
+            limit_states=states,
+            ask=goal,
+        )
+        self.remember(resolution)
+        runtime.resolutions += 1
+        return resolution
+
+    def set_shortcut(self, epoch: int, second: int, plan: Plan, ruling: Ruling, template: int) -> None:
+        """Remember what a plain resolve came to; `epoch` was read before the plan was looked up."""
+        self._shortcut = Shortcut(epoch, second, plan, ruling, template)
+
+    def forget_shortcut(self) -> None:
+        """The next resolve goes the long way: the session has ended, or its grants have changed."""
+        self._shortcut = None
+
+    def remember(self, resolution: Resolution) -> None:
+        """Keep a resolution, to be found by its id: the last 1,024 of them."""
+        if len(self._recent) < REMEMBERED_RESOLUTIONS:
+            self._recent.append(resolution)
+        else:
+            self._recent[self._oldest] = resolution
+            self._oldest = (self._oldest + 1) % REMEMBERED_RESOLUTIONS
+
+    def recall(self, base: int) -> Resolution | None:
+        """The resolution that was drawn as `base`, None where it is not among those kept."""
+        return next((found for found in self._recent if found.base == base), None)
+
+    def forget_resolutions(self) -> None:
+        self._recent, self._oldest = [], 0
+
+    @abstractmethod
+    def _limit_states(self, plan: Plan, now_ns: int) -> tuple[LimitState, ...]:
+        """What the limits of a plan stand at for this session."""
+
+    @abstractmethod
+    def _resolve(
+        self,
+        goal: str,
+        risk_tier: RiskTier | None,
+        context_hints: Sequence[str],
+        required_capabilities: Sequence[str],
+        context: Mapping[str, Any] | None,
+        atlas_ids: Sequence[str] | None,
+        context_budget: int | None,
+        base: int | None,
+    ) -> Resolution:
+        """The long way: check the request, find its plan, record. `base` is the id to use where one was drawn."""
