@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "hex.h"
 #include "sha256_backend.h"
 
 _Alignas(64) const uint32_t cra_sha256_k[64] = {
@@ -196,9 +197,5 @@ void cra_sha256_of_two(const void *first, size_t first_length, uint8_t first_dig
 }
 
 void cra_sha256_hex(const uint8_t digest[CRA_SHA256_DIGEST], char hex[2 * CRA_SHA256_DIGEST]) {
-    static const char DIGITS[16] = "0123456789abcdef";
-    for (int i = 0; i < CRA_SHA256_DIGEST; i++) {
-        hex[2 * i] = DIGITS[digest[i] >> 4];
-        hex[2 * i + 1] = DIGITS[digest[i] & 15];
-    }
+    cra_hex(hex, digest, CRA_SHA256_DIGEST);
 }
