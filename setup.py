@@ -38,7 +38,9 @@ def extensions() -> list[Extension]:
     if not has_compiler():
         if os.environ.get("CRA_REQUIRE_COMPILED", "") not in ("", "0"):
             sys.exit("cra: CRA_REQUIRE_COMPILED is set, but no C compiler with Python's headers was found; install one")
-        print("cra: no C compiler with Python's headers was found; installing the pure-Python reference", file=sys.stderr)
+        print(
+            "cra: no C compiler with Python's headers was found; installing the pure-Python reference", file=sys.stderr
+        )
         return []
     from Cython.Build import cythonize
 
@@ -52,7 +54,9 @@ def extensions() -> list[Extension]:
         extra_compile_args=[*FLAGS, *os.environ.get("CRA_CFLAGS", "").split()],
         extra_link_args=os.environ.get("CRA_LDFLAGS", "").split(),
     )
-    modules: list[Extension] = cythonize([extension], build_dir="build/cython", compiler_directives={"language_level": 3})
+    modules: list[Extension] = cythonize(
+        [extension], build_dir="build/cython", compiler_directives={"language_level": 3}
+    )
     return modules
 
 

@@ -10,8 +10,6 @@ import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from cra.reference.canonical import canonical_json, canonical_text
-from cra.reference.chain import event_hash, hash_value, seal, verify_chain
 from cra.reference.expander import Expander
 from cra.reference.match import conditions_hold, window_contains
 from cra.reference.ring import Ring
@@ -39,13 +37,28 @@ def _wants_compiled() -> bool:
 
 
 if TYPE_CHECKING:  # type checkers read the reference
+    from cra.reference.canonical import canonical_json, canonical_text
+    from cra.reference.chain import event_hash, hash_value, seal, verify_chain
     from cra.reference.glob import glob_match
+    from cra.reference.lines import feed_lines
 
     _COMPILED = False
 elif _COMPILED := _wants_compiled():
-    from cra._speedups import glob_match
+    from cra._speedups import (
+        canonical_json,
+        canonical_text,
+        event_hash,
+        feed_lines,
+        glob_match,
+        hash_value,
+        seal,
+        verify_chain,
+    )
 else:
+    from cra.reference.canonical import canonical_json, canonical_text
+    from cra.reference.chain import event_hash, hash_value, seal, verify_chain
     from cra.reference.glob import glob_match
+    from cra.reference.lines import feed_lines
 
 
 def implementation() -> str:
@@ -63,6 +76,7 @@ __all__ = [
     "canonical_text",
     "conditions_hold",
     "event_hash",
+    "feed_lines",
     "glob_match",
     "hash_value",
     "implementation",

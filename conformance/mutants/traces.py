@@ -181,9 +181,9 @@ def time_may_run_backwards() -> None:
 def one_session_a_file() -> None:
     """The lines of a file are one chain, whatever their session."""
     replace_method(
-        verify._FileVerifier,
-        "_chain_of",
-        lambda original: lambda self, fields: original(self, {"session_id": "0192f3a1-7c4e-7d2a-9b01-000000000000"}),
+        verify.FileVerifier,
+        "chain",
+        lambda original: lambda self, session_id: original(self, "0192f3a1-7c4e-7d2a-9b01-000000000000"),
     )
 
 

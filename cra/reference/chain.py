@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -143,6 +143,22 @@ class ChainVerification(msgspec.Struct, frozen=True):
     message: str | None
 
 
+class ChainPosition(NamedTuple):
+    """Where a chain without a fault stands, so that one verifier can carry on for another.
+
+    `events` is how many it had, `time` the last timestamp as it is compared, `backwards` how often timestamps ran backwards, and
+    `first_backwards` the index of the first event that did.
+    """
+
+    session_id: str
+    events: int
+    sequence: int
+    last_hash: str
+    time: str
+    backwards: int
+    first_backwards: int
+
+
 class ChainVerifier:
     """Verifies one session's chain event by event, in constant memory.
 
@@ -188,6 +204,23 @@ class ChainVerifier:
             warnings=self._warnings(),
             message=message,
         )
+
+    def position(self) -> ChainPosition | None:
+        """Where the chain stands; None before its first event and after its first fault."""
+        if self._fault is not None or self._last_hash is None:
+            return None
+        first, times = self._backwards or (0, 0)
+        return ChainPosition(self._session_id, self._count, self._sequence, self._last_hash, self._time, times, first)
+
+    def resume(self, position: ChainPosition) -> None:
+        """Go on from where another verifier of the same chain has come: at least one event in, without a fault."""
+        self._session_id, self._count, self._sequence, self._last_hash, self._time, times, first = position
+        self._previous = self._last_hash
+        self._backwards = (first, times) if times else None
+
+    def pass_over(self, events: int) -> None:
+        """Count events of a chain whose first fault has been found."""
+        self._count += events
 
     def _warnings(self) -> tuple[str, ...]:
         if self._backwards is None:

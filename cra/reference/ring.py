@@ -142,7 +142,9 @@ class Ring:
                 return None
             length = LENGTH.unpack_from(self._memory, self._offset(self._position + 8) + LENGTH.size)[0]
             if length > self.max_record:
-                raise StorageError(f"the ring is damaged at position {self._position}: somebody else wrote to its memory")
+                raise StorageError(
+                    f"the ring is damaged at position {self._position}: somebody else wrote to its memory"
+                )
             data = self._load(self._position + FRAME.size, length)
             self._position += frame_size(length)
             return data
@@ -153,7 +155,9 @@ class Ring:
         with self._lock:
             tail = self.tail
             if not tail <= position <= self._position or position % 8:
-                raise ValueError(f"position {position} is not one from the tail {tail} to what was read, {self._position}")
+                raise ValueError(
+                    f"position {position} is not one from the tail {tail} to what was read, {self._position}"
+                )
             self._store_tail(position)
             self._give(position - tail)
 

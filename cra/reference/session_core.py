@@ -156,9 +156,7 @@ class SessionCore:
             return None
         injected, cut = shortcut.plan.context.select(goal, (), None)
         base = runtime.ids.draw(now_ns // 1_000_000)
-        record = encode_resolve(
-            self.number, base, now_ns, shortcut.template, text, injected=injected, cut=cut
-        )
+        record = encode_resolve(self.number, base, now_ns, shortcut.template, text, injected=injected, cut=cut)
         if not runtime.ring.put(record):
             return base
         self.active_ns = monotonic_ns

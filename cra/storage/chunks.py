@@ -28,4 +28,9 @@ def chunks_of(batch: Sequence[Event]) -> Iterator[Chunk]:
     else:
         for session_id, group in groupby(batch, lambda event: event.session_id):
             events_of = list(group)
-            yield session_id, b"".join(map(dump_line, events_of)), len(events_of), events_of[-1].event_type == "session.ended"
+            yield (
+                session_id,
+                b"".join(map(dump_line, events_of)),
+                len(events_of),
+                events_of[-1].event_type == "session.ended",
+            )

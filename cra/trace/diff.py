@@ -14,8 +14,8 @@ import msgspec
 import msgspec.structs
 
 from cra.errors import InvalidTraceEvent
+from cra.hotpath import canonical_text
 from cra.pointer import pointer
-from cra.reference.canonical import canonical_text
 from cra.reference.grammar import ANY_DIALECT, fields_of, find_fault
 from cra.trace.event import Event
 

@@ -1,8 +1,8 @@
 """The JSONL form of a trace: one event a line, fields in schema order, the payload in canonical JSON.
 
-`dump_line` and `write_events` are used by storage and by the command line, `read_events` and `read_lines` by everything that
-reads a trace file. Reading is strict and bounded, and it is not verifying: `cra.trace.verify` does that. PROTOCOL: Event, What
-is not such an object.
+`dump_line` and `write_events` are used by storage and by the command line, `read_events` by everything that reads a trace file.
+Reading is strict and bounded, and it is not verifying: `cra.trace.verify` does that. PROTOCOL: Event, What is not such an
+object.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 from cra.errors import InvalidTraceEvent, StorageError
-from cra.reference.canonical import canonical_json
+from cra.hotpath import canonical_json
 from cra.reference.grammar import ANY_DIALECT, FIELDS, find_fault
+from cra.reference.lines import MAX_LINE_BYTES, read_lines
 from cra.strictjson import JSONProblem, parse
 from cra.trace.event import Event
 
-MAX_LINE_BYTES: Final = 16 * 1024 * 1024
-_CHUNK: Final = 1024 * 1024
 PathLike = str | os.PathLike[str]
 
 
@@ -52,15 +51,6 @@ def parse_line(line: bytes) -> object:
         torn = "" if line.endswith(b"\n") else "; the file ends in this line, which may be torn off"
         what, where = problem.message.removesuffix(" at"), problem.position.removeprefix("line 1 ")
         raise InvalidTraceEvent(f"{what} at {where}{torn}") from None
-
-
-def read_lines(file: BinaryIO) -> Iterator[bytes]:
-    """The lines of a trace file, never more than `MAX_LINE_BYTES` + 1 of one: the rest of a longer one is skipped."""
-    while line := file.readline(MAX_LINE_BYTES + 1):
-        yield line
-        if len(line) > MAX_LINE_BYTES:
-            while line and not line.endswith(b"\n"):
-                line = file.readline(_CHUNK)
 
 
 def read_events(source: PathLike | BinaryIO) -> Iterator[Event]:

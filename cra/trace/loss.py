@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 
 from cra.ids import IdSource
-from cra.timing.clock import Clock
 from cra.reference.canonical import canonical_json
+from cra.timing.clock import Clock
 from cra.trace.record import EventsRecord, Record, SessionHeader
 
 RUNTIME_LOST = "runtime.lost"

@@ -8,7 +8,7 @@ of them have it. A batch is never changed, split or reordered.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 

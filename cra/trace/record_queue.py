@@ -189,7 +189,12 @@ class RecordQueue:
         if isinstance(record, EventsRecord):
             define = None if number else (header.session_id, header.trace_id, header.span_id)
             data = encode_events(
-                number or self._next_session, record.base, record.time_ns, record.events, span=record.span, define=define
+                number or self._next_session,
+                record.base,
+                record.time_ns,
+                record.events,
+                span=record.span,
+                define=define,
             )
         else:
             data = encode_resolve(
@@ -265,7 +270,9 @@ class RecordQueue:
             with self.lock:
                 self.refused += 1
             waited = "" if self._overflow == "fail" else f" and stayed so for {self._overflow_timeout:g} s"
-            reason = self._explain() or "the storage is slower than the records come; try again later, or use a faster one"
+            reason = (
+                self._explain() or "the storage is slower than the records come; try again later, or use a faster one"
+            )
             raise TraceBackpressure(f"the trace ring is full ({self.ring.size} bytes){waited}: {reason}")
         self._on_record()  # whoever drains may sleep
         self.ring.wait_room(size, min(left, _SLICE_SECONDS))

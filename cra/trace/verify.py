@@ -11,10 +11,11 @@ from collections.abc import Mapping
 import msgspec
 
 from cra.errors import InvalidTraceEvent
+from cra.hotpath import feed_lines
 from cra.ids import UUID_PATTERN
 from cra.reference.chain import TAIL_NOTICE, ChainVerification, ChainVerifier, ErrorType, Fault
 from cra.reference.grammar import Dialect, find_dialect
-from cra.trace.jsonl import PathLike, open_trace, parse_line, read_lines
+from cra.trace.jsonl import PathLike, open_trace, parse_line
 
 
 class FileVerification(msgspec.Struct, frozen=True):
@@ -41,29 +42,49 @@ def verify_file(path: PathLike, dialect: str = "trace-1.0") -> FileVerification:
     Raises `StorageError` when the file can not be read and `InvalidTraceEvent` for an unknown `dialect`, nothing else.
     PROTOCOL: Verification.
     """
-    verifier = _FileVerifier(find_dialect(dialect))
+    verifier = FileVerifier(find_dialect(dialect))
     with open_trace(path) as file:
-        for line in read_lines(file):
-            verifier.feed(line)
+        feed_lines(file, verifier)
     return verifier.result()
 
 
-class _FileVerifier:
+class FileVerifier:
+    """Verifies a file line by line. `feed_lines` gives it the lines, or tells it of lines that it found good itself."""
+
     def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
+        self.dialect = dialect
         self._sessions: dict[str, ChainVerifier] = {}
         self._count = 0
         self._fault: Fault | None = None
         self._fault_index = 0
         self._last_hash: str | None = None
 
-    def feed(self, line: bytes) -> None:
-        fault = self._check(line)
+    def feed(self, line: bytes) -> str | None:
+        """Take the next line. The session whose chain it was given to, None where it names none."""
+        session_id, fault = self._check(line)
         if self._fault is None:
             self._fault, self._fault_index = fault, self._count
         self._count += 1
+        return session_id
+
+    def pass_over(self, lines: int, last_hash: str | None) -> None:
+        """Count lines that change no verdict; `last_hash` is in the last of them that is a link of its chain, None without one.
+
+        Their chains are told by who found them good: `chain(session_id).resume(…)`.
+        """
+        self._count += lines
+        if self._fault is None and last_hash is not None:
+            self._last_hash = last_hash
+
+    def chain(self, session_id: str) -> ChainVerifier:
+        """The chain of a session, begun where it is not known yet."""
+        chain = self._sessions.get(session_id)
+        if chain is None:
+            chain = self._sessions[session_id] = ChainVerifier(dialect=self.dialect)
+        return chain
 
     def result(self) -> FileVerification:
+        """The verdict on what has been fed."""
         sessions = {session_id: chain.result() for session_id, chain in self._sessions.items()}
         error_type, message = self._fault or (None, TAIL_NOTICE)
         return FileVerification(
@@ -79,23 +100,17 @@ class _FileVerifier:
             sessions=sessions,
         )
 
-    def _check(self, line: bytes) -> Fault | None:
+    def _check(self, line: bytes) -> tuple[str | None, Fault | None]:
         try:
             fields = parse_line(line)
         except InvalidTraceEvent as error:
-            return "malformed_event", error.message
-        fault = self._chain_of(fields).feed(fields)
+            return None, ("malformed_event", error.message)
+        session_id = fields.get("session_id") if isinstance(fields, dict) else None
+        if not isinstance(session_id, str) or not UUID_PATTERN.fullmatch(session_id):
+            # A line that names no session is judged alone, and refused.
+            return None, ChainVerifier(dialect=self.dialect).feed(fields)
+        fault = self.chain(session_id).feed(fields)
         if fault is None and self._fault is None:
             assert isinstance(fields, dict)  # or the chain had refused it
             self._last_hash = fields["event_hash"]
-        return fault
-
-    def _chain_of(self, fields: object) -> ChainVerifier:
-        """The chain that the line belongs to. One that names no session is judged alone, and refused."""
-        session_id = fields.get("session_id") if isinstance(fields, dict) else None
-        if not isinstance(session_id, str) or not UUID_PATTERN.fullmatch(session_id):
-            return ChainVerifier(dialect=self._dialect)
-        chain = self._sessions.get(session_id)
-        if chain is None:
-            chain = self._sessions[session_id] = ChainVerifier(dialect=self._dialect)
-        return chain
+        return session_id, fault

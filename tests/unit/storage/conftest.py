@@ -42,7 +42,9 @@ class Sessions:
 
     def _record(self, session: int, event_type: str, payload: dict[str, Any]) -> list[Event]:
         now = self._clock.now_ns()
-        record = EventsRecord(self._header(session), self._ids.draw(now // 10**6), now, ((event_type, canonical_json(payload)),))
+        record = EventsRecord(
+            self._header(session), self._ids.draw(now // 10**6), now, ((event_type, canonical_json(payload)),)
+        )
         return self._chainer.events(record)
 
     def _header(self, session: int) -> SessionHeader:

@@ -106,9 +106,7 @@ def make_recorder(header: Callable[[int], SessionHeader]) -> Iterator[Callable[.
     """A recorder over the given backends, with a ring of `ring_bytes`; all are closed at the end of the test."""
     made: list[tuple[Recorder, tuple[Any, ...]]] = []
 
-    def make(
-        *backends: Any, runtime: SessionHeader | None = None, ring_bytes: int = 2**20, **options: Any
-    ) -> Recorder:
+    def make(*backends: Any, runtime: SessionHeader | None = None, ring_bytes: int = 2**20, **options: Any) -> Recorder:
         recorder = Recorder(
             backends,
             ring=Ring(ring_bytes),

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from cra.testing import SeededIds, VirtualClock
 from cra.trace.event import Event
 from cra.trace.record import EventsRecord
-from tests.support.chains import Chainer
 from cra.trace.subscribe import Broadcaster, Delivery
+from tests.support.chains import Chainer
 
 MakeRecord = Callable[..., EventsRecord]
 SECONDS = 10
@@ -157,7 +157,9 @@ def test_numbers_are_never_reused_and_gaps_are_what_was_dropped(capacity: int, r
         for _ in range(3):
             published += 1
             broadcaster.publish(
-                chainer.events(EventsRecord(session, ids.draw(0), clock.now_ns(), (("a.b", canonical_json({"n": published})),)))
+                chainer.events(
+                    EventsRecord(session, ids.draw(0), clock.now_ns(), (("a.b", canonical_json({"n": published})),))
+                )
             )
         for _ in range(min(count, target.qsize())):
             delivery = target.get_nowait()
