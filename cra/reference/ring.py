@@ -1,7 +1,7 @@
 """The ring: a bounded queue of records in memory that a dead process leaves readable. ARCHITECTURE: The ring is a file.
 
 Made by the recorder; sessions put records from any thread, one consumer reads them in order and frees their room once they are
-stored. It never blocks in `put`, never claims room that is not there, and never moves its tail by itself. docs/formats/ring.md has
+stored. It never blocks in `put`, never claims room that is not there, never moves its tail by itself. docs/formats/ring.md has
 the layout; `cra.reference.ring_scan` reads what is left after a crash.
 """
 
@@ -74,14 +74,14 @@ class Ring:
             self._memory = _map(size, fd)
         except OSError as error:
             raise StorageError(f"a ring of {size} bytes cannot be made: {error.strerror}") from error
-        self._state = (0, size, 0)  # head, credits, puts
+        self._state = (0, size, 0)  # head, room, puts
         self._position = 0
         self._woken = False
         self._closed = False
         self._forks = _forks
         self._lock = threading.RLock()  # reentrant: a signal handler or a finalizer may record, too
         self._committed = threading.Condition(self._lock)
-        self._room = threading.Condition(self._lock)
+        self._freed = threading.Condition(self._lock)
         self._store_tail(0)
         identity = IDENTITY.pack(MAGIC, VERSION, size, self._secret, os.getpid(), 0)[: -LENGTH.size]
         self._memory[: IDENTITY.size] = identity + LENGTH.pack(crc32(identity))
@@ -129,7 +129,7 @@ class Ring:
         self._check()
         need = self._frame(nbytes)
         with self._lock:
-            self._room.wait_for(lambda: self._closed or self._state[1] >= need, timeout_s)
+            self._freed.wait_for(lambda: self._closed or self._state[1] >= need, timeout_s)
             return not self._closed and self._state[1] >= need
 
     # The consumer
@@ -182,7 +182,7 @@ class Ring:
             with self._lock:
                 self._closed = True
                 self._committed.notify_all()
-                self._room.notify_all()
+                self._freed.notify_all()
 
     @property
     def head(self) -> int:
@@ -227,34 +227,35 @@ class Ring:
         """The largest record, in bytes."""
         return self.size // 2
 
-    # All that follows holds the lock. What interrupts it in the same thread and records is over before it goes on, so it is enough
+    # All that follows holds the lock. What interrupts it in its own thread and records is over before it goes on, so it will do
     # to change `_state` in one piece, and only when it is still what it was computed from.
 
     def _take(self, need: int) -> bool:
         while True:
-            seen = head, credits, puts = self._state
-            if credits < need:
+            seen = head, room, puts = self._state
+            if room < need:
                 return False
-            taken = (head, credits - need, puts)
+            taken = (head, room - need, puts)
             if self._state is seen:
                 self._state = taken
                 return True
 
     def _give(self, nbytes: int) -> None:
         while True:
-            seen = head, credits, puts = self._state
-            given = (head, credits + nbytes, puts)
+            seen = head, room, puts = self._state
+            given = (head, room + nbytes, puts)
             if self._state is seen:
                 self._state = given
                 break
-        self._room.notify_all()
+        if nbytes:
+            self._freed.notify_all()
 
     def _append(self, data: bytes | bytearray | memoryview) -> None:
-        """Claim the next position, with credits taken before, and commit a record there."""
+        """Claim the next position, in room taken before, and commit a record there."""
         need = frame_size(len(data))
         while True:
-            seen = position, credits, puts = self._state
-            moved = (position + need, credits, puts + 1)
+            seen = position, room, puts = self._state
+            moved = (position + need, room, puts + 1)
             if self._state is seen:
                 self._state = moved
                 break
@@ -277,7 +278,8 @@ class Ring:
             raise InternalError(f"{nbytes} bytes were not reserved, or were used or given back before")
 
     def _has_record(self) -> bool:
-        return WORD.unpack_from(self._memory, self._offset(self._position))[0] == mix(self._position, self._secret)
+        (word,) = WORD.unpack_from(self._memory, self._offset(self._position))
+        return bool(word == mix(self._position, self._secret))
 
     def _store_tail(self, position: int) -> None:
         """The tail before its seal: a crash in between leaves the old one, by its seal."""
