@@ -29,7 +29,8 @@ run() { # run NAME FLAGS...: every test, built with these flags
 }
 
 run plain -O3
+run portable -O3 -DCRA_RING_PORTABLE
 run address "${sanitize[@]}" -fsanitize=address
 run undefined "${sanitize[@]}" -fsanitize=undefined
 run thread "${sanitize[@]}" -fsanitize=thread
-report "$runs runs: $((runs / 4)) C tests, plain and under three sanitizers ($("$cc" --version | head -n 1))"
+report "$runs runs: $((runs / 5)) C tests, plain, without futexes, and under three sanitizers ($("$cc" --version | head -n 1))"

@@ -24,7 +24,7 @@ MAX_SIZE: Final = 2**30
 MIN_SIZE: Final = max(4096, mmap.PAGESIZE)
 DATA_OFFSET: Final = 65_536  # a multiple of every page size in use, so that the data can be mapped twice in a row
 
-IDENTITY: Final = struct.Struct("<8sIQQQI")  # magic, version, size, secret, pid, CRC-32 of these
+IDENTITY: Final = struct.Struct("<8sI4xQQQI")  # magic, version, size, secret, pid, CRC-32 of all that
 HEAD_OFFSET: Final = 128
 TAIL_OFFSET: Final = 256  # the tail, then its seal
 FRAME: Final = struct.Struct("<QII")  # commit word, CRC-32 of length and payload, length
