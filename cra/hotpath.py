@@ -40,11 +40,14 @@ if TYPE_CHECKING:  # type checkers read the reference
     from cra.reference.canonical import canonical_json, canonical_text
     from cra.reference.chain import event_hash, hash_value, seal, verify_chain
     from cra.reference.glob import glob_match
+    from cra.reference.keywords import GoalSelector, KeywordMatcher
     from cra.reference.lines import feed_lines
 
     _COMPILED = False
 elif _COMPILED := _wants_compiled():
     from cra._speedups import (
+        GoalSelector,
+        KeywordMatcher,
         canonical_json,
         canonical_text,
         event_hash,
@@ -58,6 +61,7 @@ else:
     from cra.reference.canonical import canonical_json, canonical_text
     from cra.reference.chain import event_hash, hash_value, seal, verify_chain
     from cra.reference.glob import glob_match
+    from cra.reference.keywords import GoalSelector, KeywordMatcher
     from cra.reference.lines import feed_lines
 
 
@@ -68,6 +72,8 @@ def implementation() -> str:
 
 __all__ = [
     "Expander",
+    "GoalSelector",
+    "KeywordMatcher",
     "Ring",
     "RuntimeCore",
     "SessionCore",

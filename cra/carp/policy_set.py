@@ -13,6 +13,7 @@ from functools import partial
 
 from cra.atlas.manifest import Action, Atlas, ContextBlock
 from cra.carp.conditions import Conditions
+from cra.carp.context import Triggers
 from cra.carp.plan import Grants, Outcomes, Plan
 from cra.carp.policy import Policy
 from cra.errors import Conflict, PolicyEvaluationError
@@ -63,6 +64,7 @@ class PolicySet:
                 key=lambda pair: -pair[1].priority,
             )
         )
+        self.triggers = Triggers(self.blocks)
         self.context_patterns: dict[str, list[str]] = {}
         """The context keys that conditions read, each with the patterns they are matched with."""
         conditions = [p.conditions for p in self.policies] + [block.conditions for _, block in self.blocks]

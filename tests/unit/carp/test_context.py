@@ -264,3 +264,30 @@ def test_nothing_to_say() -> None:
     """An atlas without context, and a goal that selects none of it."""
     assert ([], []) == chosen(compiled(atlas()))
     assert ([], []) == chosen(compiled(atlas(context_blocks=[never("b")])))
+
+
+# What goals share
+
+
+def test_goals_that_trigger_the_same_share_one_selection() -> None:
+    """Nothing is made for a goal that triggers what another did; hints and budgets are decided each time."""
+    policies = compiled(
+        atlas(context_blocks=[block("a"), block("b", keywords=["stale"]), block("c", keywords=["new"])])
+    )
+    context = ContextPlan(policies, policies.outcomes(facts()))
+    assert ((0,), ()) == context.select("nothing")
+    assert context.select("nothing") is context.select("of it")
+    assert context.select("STALE issues") is context.select("stale tickets")
+    assert ((0, 1), ()) == context.select("stale")
+    assert ((0, 1, 2), ()) == context.select("stale", ("c",), None)
+    assert ((0,), (1,)) == context.select("stale", (), 2)
+
+
+def test_what_is_not_eligible_is_not_selected_by_its_words() -> None:
+    """All plans of a policy set look for the words of all blocks; each selects of its own."""
+    blocks = [block("a", keywords=["stale"], conditions={"agents": ["other"]}), block("b", keywords=["stale"])]
+    policies = compiled(atlas(context_blocks=blocks))
+    for agent, expected in [("bot", (1,)), ("other", (0, 1))]:
+        context = ContextPlan(policies, policies.outcomes(facts(agent_id=agent)))
+        assert (expected, ()) == context.select("stale")
+        assert (expected, ()) == context.select("stale", ("no such hint",), None)
