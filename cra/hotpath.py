@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # type checkers read the reference
     from cra.reference.canonical import canonical_json, canonical_text
     from cra.reference.chain import event_hash, hash_value, seal, verify_chain
     from cra.reference.glob import glob_match
+    from cra.reference.handoff import Handoff
     from cra.reference.keywords import GoalSelector, KeywordMatcher
     from cra.reference.lines import feed_lines
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:  # type checkers read the reference
 elif _COMPILED := _wants_compiled():
     from cra._speedups import (
         GoalSelector,
+        Handoff,
         KeywordMatcher,
         canonical_json,
         canonical_text,
@@ -61,6 +63,7 @@ else:
     from cra.reference.canonical import canonical_json, canonical_text
     from cra.reference.chain import event_hash, hash_value, seal, verify_chain
     from cra.reference.glob import glob_match
+    from cra.reference.handoff import Handoff
     from cra.reference.keywords import GoalSelector, KeywordMatcher
     from cra.reference.lines import feed_lines
 
@@ -73,6 +76,7 @@ def implementation() -> str:
 __all__ = [
     "Expander",
     "GoalSelector",
+    "Handoff",
     "KeywordMatcher",
     "Ring",
     "RuntimeCore",

@@ -26,6 +26,7 @@ from cra.errors import InternalError, InvalidCARPRequest, SessionNotFound, Stora
 from cra.execution.approvals import Approval
 from cra.execution.call import Call, Outcome
 from cra.execution.execute import execute
+from cra.execution.running import Executor, way_of
 from cra.hotpath import implementation
 from cra.ids import IdSource, RandomIds, format_uuid
 from cra.reference.resolve import DefaultDecision
@@ -45,7 +46,7 @@ from cra.version import __version__
 RUNTIME_AGENT = "cra.runtime"
 CLOCK_SKEW_SECONDS = 300
 Source = str | os.PathLike[str] | Mapping[str, Any] | Atlas
-Executor = TypeVar("Executor", bound=Callable[..., Any])
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Stats(msgspec.Struct, frozen=True):
@@ -244,21 +245,29 @@ class Resolver:
 
     # Executors
 
-    def register(self, name: str, function: Callable[..., Any], *, shared: bool = False) -> None:
+    def register(self, name: str, function: Callable[..., Any], *, shared: bool = False, inline: bool = False) -> None:
         """The executor of the action `name`, called as `function(**parameters)`, or awaited.
 
-        `shared`: of every action whose `executor` is `name` and that has none of its own. A later registration replaces an
-        earlier one.
+        `shared`: of every action whose `executor` is `name` and that has none of its own. `inline`: run on the thread of whoever
+        executes, for functions that never block: nothing ends the wait for one that hangs, and that it took longer than the
+        action's `timeout_seconds` is seen when it is back. A later registration replaces an earlier one.
+
+        Raises `TypeError` for what cannot be called, and for an asynchronous function that is to run inline.
         """
         if not callable(function):
             raise TypeError(f"the executor for {name!r} is not callable")
-        (self._runtime.shared_executors if shared else self._runtime.executors)[name] = function
+        way = way_of(function)
+        if inline:
+            if way == "loop":
+                raise TypeError(f"the executor for {name!r} is asynchronous and cannot run inline; leave out inline")
+            way = "inline"
+        (self._runtime.shared_executors if shared else self._runtime.executors)[name] = Executor(function, way)
 
-    def action(self, name: str) -> Callable[[Executor], Executor]:
+    def action(self, name: str, *, shared: bool = False, inline: bool = False) -> Callable[[Function], Function]:
         """`register` as a decorator."""
 
-        def decorate(function: Executor) -> Executor:
-            self.register(name, function)
+        def decorate(function: Function) -> Function:
+            self.register(name, function, shared=shared, inline=inline)
             return function
 
         return decorate

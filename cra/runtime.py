@@ -22,6 +22,7 @@ from cra.carp.resolution import Resolution
 from cra.errors import InternalError, InvalidTraceEvent
 from cra.execution.approvals import Approval, ApprovalBook
 from cra.execution.executors import ExecutorThreads
+from cra.execution.running import Executor
 from cra.hotpath import RuntimeCore, canonical_text, hash_value
 from cra.ids import IdSource
 from cra.reference.resolve import DefaultDecision
@@ -111,8 +112,8 @@ class Runtime(RuntimeCore):
         self.limits = SlidingWindows()
         self.approvals = ApprovalBook(clock)
         self.threads = ExecutorThreads()
-        self.executors: dict[str, Callable[..., Any]] = {}
-        self.shared_executors: dict[str, Callable[..., Any]] = {}
+        self.executors: dict[str, Executor] = {}
+        self.shared_executors: dict[str, Executor] = {}
         self.sessions: dict[str, Session] = {}
         self.executions = 0
         self._policy_sets: dict[frozenset[str] | None, PolicySet] = {}
@@ -167,7 +168,7 @@ class Runtime(RuntimeCore):
                     weakref.finalize(ruling, self.recorder.queue.forget, number).atexit = False
         return ruling.template
 
-    def find_executor(self, action: Action) -> Callable[..., Any] | None:
+    def find_executor(self, action: Action) -> Executor | None:
         """What runs an action: its own executor, else the shared one that it names.
 
         Two sets of names: an atlas that writes another's action id into `executor` must not get at what is governed there.

@@ -32,10 +32,10 @@ from cra.errors import (
     SchemaValidationError,
 )
 from cra.execution.clearance import Clearance, clear
-from cra.execution.executors import ExecutorCancelled, ExecutorTimeout, ExecutorUnavailable
 from cra.execution.idempotency import Entry, Settled
 from cra.execution.limits import charges, limit_key, limit_state
 from cra.execution.parameters import check_parameters, copy_json, private_copy
+from cra.execution.running import Executor, ExecutorCancelled, ExecutorTimeout, ExecutorUnavailable
 from cra.hotpath import canonical_json
 from cra.ids import UUID_PATTERN, format_uuid
 from cra.reference.resolve import DENIED, Verdict
@@ -76,7 +76,7 @@ class Outcome(msgspec.Struct, frozen=True):
 class Run(msgspec.Struct, frozen=True):
     """What there is to do once everything has agreed."""
 
-    executor: Callable[..., Any]
+    executor: Executor
     parameters: dict[str, Any]
     timeout_seconds: int
 

@@ -22,7 +22,9 @@ def execute(call: Call) -> Outcome:
             call.confirm(step.timeout_seconds)
         call.check_open()
         try:
-            result = call.runtime.threads.call(step.executor, step.parameters, step.timeout_seconds)
+            result = call.runtime.threads.call(
+                step.executor.function, step.parameters, step.timeout_seconds, step.executor.way
+            )
         except Exception as error:
             call.failed(error)
         return call.succeeded(result)
@@ -46,7 +48,9 @@ async def aexecute(call: Call) -> Outcome:
             await asyncio.to_thread(call.confirm, step.timeout_seconds)
         call.check_open()
         try:
-            result = await call.runtime.threads.acall(step.executor, step.parameters, step.timeout_seconds)
+            result = await call.runtime.threads.acall(
+                step.executor.function, step.parameters, step.timeout_seconds, step.executor.way
+            )
         except Exception as error:
             call.failed(error)
         return call.succeeded(result)

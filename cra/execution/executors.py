@@ -1,22 +1,35 @@
-"""Running executors: on threads or an event loop, with timeouts that end the wait whatever the executor does.
+"""Running executors: on threads, on an event loop, or inline, with timeouts that end the wait whatever the executor does.
 
-Called by execute once everything else has agreed. A hung executor keeps its thread, never its caller; what comes back after the
-timeout is dropped. Nothing here knows a policy, records an event, or retries. The waiting is in real time, whatever clock is
-injected. PROTOCOL: Execute.
+Called by execute once everything else has agreed. A hung executor keeps its thread, never its caller, unless it was registered
+to run on the caller's own; what comes back after the timeout is dropped. Nothing here knows a policy, records an event, or
+retries. The waiting is in real time, whatever clock is injected. PROTOCOL: Execute.
 """
 
 from __future__ import annotations
 
-import contextvars
-import inspect
 import os
 import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from cra.execution.running import (
+    LATE,
+    Awaited,
+    Call,
+    ExecutorTimeout,
+    ExecutorUnavailable,
+    Threaded,
+    Way,
+    close,
+    is_awaitable,
+    run_inline,
+    way_of,
+)
+from cra.hotpath import Handoff
+from cra.reference.handoff import LEFT, NOTHING
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,109 +38,6 @@ MAX_THREADS = 1_000
 IDLE_SECONDS = 30.0
 _CLOSE_SECONDS = 1.0
 _Given = TypeVar("_Given")
-
-
-class ExecutorTimeout(Exception):
-    """The executor was not back in time. It may still act: the effect is unknown."""
-
-
-class ExecutorCancelled(Exception):
-    """The executor cancelled itself, or was cancelled by something other than its caller. The effect is unknown."""
-
-
-class ExecutorUnavailable(Exception):
-    """The executor was never called: there is no thread for it, or the runtime is closed."""
-
-
-class _Call:
-    """One call, between the side that waits and the side that runs. Either may be the first to be done with it.
-
-    Both write before they look at what the other has written, so that one of them at least drops a late result.
-    """
-
-    def __init__(self, notify: Callable[[], object]) -> None:
-        self.value: Any = None
-        self.error: BaseException | None = None
-        self.settled = False
-        self.abandoned = False
-        self._notify = notify
-
-    def settle(self) -> None:
-        self.settled = True
-        if self.abandoned:
-            _close(self.value)
-        self._notify()
-
-    def abandon(self) -> None:
-        self.abandoned = True
-        if self.settled:
-            _close(self.value)
-
-    def result(self) -> Any:
-        """What the executor returned; or raises what it raised."""
-        error, self.error = self.error, None
-        if error is None:
-            return self.value
-        import asyncio
-
-        try:
-            if isinstance(error, asyncio.CancelledError):
-                raise ExecutorCancelled("the executor was cancelled") from error
-            raise error
-        finally:
-            del error  # its traceback has this frame
-
-
-class _Threaded(_Call):
-    """A call on a pool thread."""
-
-    def __init__(
-        self, function: Callable[..., Any], parameters: Mapping[str, Any], notify: Callable[[], object]
-    ) -> None:
-        super().__init__(notify)
-        self._function = function
-        self._parameters = parameters
-        self._context = contextvars.copy_context()
-
-    def run(self) -> None:
-        if self.abandoned:
-            return
-        try:
-            self.value = self._context.run(self._function, **self._parameters)
-        except BaseException as error:
-            self.error = error
-
-
-class _Awaited(_Call):
-    """A call on an event loop. `start`, then `abandon`, run on it; `tasks` keeps the task alive after everybody has left."""
-
-    def __init__(self, awaitable: Awaitable[Any], notify: Callable[[], object], tasks: set[asyncio.Task[None]]) -> None:
-        super().__init__(notify)
-        self.started = False
-        self._awaitable = awaitable
-        self._tasks = tasks
-        self._task: asyncio.Task[None]
-
-    def start(self) -> None:
-        import asyncio
-
-        self.started = True
-        self._task = asyncio.get_running_loop().create_task(self._drive())
-        self._tasks.add(self._task)
-        self._task.add_done_callback(self._tasks.discard)
-
-    def abandon(self) -> None:
-        super().abandon()
-        self._task.cancel()
-        _close(self._awaitable)
-
-    async def _drive(self) -> None:
-        # Nothing leaves this: SystemExit out of a task would stop the loop, and an error that nobody fetches is logged.
-        try:
-            self.value = await self._awaitable
-        except BaseException as error:
-            self.error = error
-        self.settle()
 
 
 class ExecutorThreads:
@@ -154,52 +64,53 @@ class ExecutorThreads:
 
     def _start_afresh(self) -> None:
         self._lock = threading.Lock()
-        self._idle: list[SimpleQueue[_Threaded | None]] = []
+        self._idle: list[Handoff] = []
+        """The threads that wait for work, by what they wait at. Each is taken out, or put back, in one step: no lock."""
         self._threads = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def call(self, function: Callable[..., Any], parameters: Mapping[str, Any], timeout_s: float) -> Any:
+    def call(
+        self, function: Callable[..., Any], parameters: Mapping[str, Any], timeout_s: float, way: Way | None = None
+    ) -> Any:
         """`function(**parameters)` for a synchronous caller, who waits at most `timeout_s` seconds.
 
-        A synchronous function runs on a pool thread; a coroutine function, or an awaitable that a function returns, on the
-        event loop of this object, where it is cancelled at the timeout. Context variables are the caller's. Raises what the
-        executor raises, `ExecutorTimeout`, `ExecutorCancelled`, or `ExecutorUnavailable` where it was not called.
+        `way` None is what `way_of` says: a synchronous function runs on a pool thread; a coroutine function, or an awaitable that
+        a function returns, on the event loop of this object, where it is cancelled at the timeout. An `inline` one runs here, and
+        whether it took too long is seen when it is back. Context variables are the caller's. Raises what the executor raises,
+        `ExecutorTimeout`, `ExecutorCancelled`, or `ExecutorUnavailable` where it was not called.
         """
-        if _is_coroutine_function(function):
+        way = way or way_of(function)
+        if way == "loop":
             return self._await_in_background(function(**parameters), timeout_s)
         deadline = time.monotonic() + timeout_s
-        done = _Signal()
-        call = _Threaded(function, parameters, done.set)
-        self._submit(call)
-        try:
-            done.wait(timeout_s)
-        except BaseException:
-            call.abandon()
-            raise
-        value = call.result()
-        if inspect.isawaitable(value):
+        if way == "inline":
+            self._check_open()
+            value = run_inline(function, parameters, deadline)
+        else:
+            value = self._run_on_thread(Threaded(function, parameters), timeout_s)
+        if is_awaitable(value):
             return self._await_in_background(value, deadline - time.monotonic())
         return value
 
-    async def acall(self, function: Callable[..., Any], parameters: Mapping[str, Any], timeout_s: float) -> Any:
-        """`call` for a caller on an event loop: what can be awaited runs on that loop, the rest on a pool thread.
+    async def acall(
+        self, function: Callable[..., Any], parameters: Mapping[str, Any], timeout_s: float, way: Way | None = None
+    ) -> Any:
+        """`call` for a caller on an event loop: what can be awaited runs on that loop, the rest as in `call`.
 
         When the caller is cancelled so is the executor, without waiting for it.
         """
-        import asyncio
-
-        if _is_coroutine_function(function):
+        way = way or way_of(function)
+        if way == "loop":
             return await self._await_here(function(**parameters), timeout_s)
         deadline = time.monotonic() + timeout_s
-        loop = asyncio.get_running_loop()
-        done = loop.create_future()
-        call = _Threaded(function, parameters, lambda: _post(loop, partial(done.set_result, None)))
-        self._submit(call)
-        await _wait_here(call, done, timeout_s)
-        value = call.result()
-        if inspect.isawaitable(value):
+        if way == "inline":
+            self._check_open()
+            value = run_inline(function, parameters, deadline)
+        else:
+            value = await self._await_thread(function, parameters, timeout_s)
+        if is_awaitable(value):
             return await self._await_here(value, deadline - time.monotonic())
         return value
 
@@ -207,62 +118,93 @@ class ExecutorThreads:
         """Let idle threads end, cancel what runs on the event loop, and refuse further calls. Waits for nothing."""
         with self._lock:
             self._closed = True
-            idle, self._idle = self._idle, []
             loop, self._loop = self._loop, None
-        for inbox in idle:
-            inbox.put(None)
+        self._dismiss()
         if loop is not None:
             _post(loop, loop.stop)
 
     # The pool
 
-    def _submit(self, call: _Threaded) -> None:
+    def _run_on_thread(self, call: Threaded, timeout_s: float) -> Any:
+        thread = self._take_thread()
+        try:
+            if not thread.ask(call, timeout_s):
+                raise ExecutorTimeout(LATE)
+        except BaseException:
+            call.abandon()
+            raise
+        self._make_idle(thread)
+        return call.result()
+
+    async def _await_thread(self, function: Callable[..., Any], parameters: Mapping[str, Any], timeout_s: float) -> Any:
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        call = Threaded(function, parameters, lambda: _post(loop, partial(_finish, done)))
+        self._take_thread().give(call)
+        await _wait_here(call, done, timeout_s)
+        return call.result()
+
+    def _take_thread(self) -> Handoff:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._new_thread()
+
+    def _new_thread(self) -> Handoff:
         with self._lock:
             self._check_open()
-            if self._idle:
-                self._idle.pop().put(call)
-                return
             if self._threads >= self._max_threads:
                 raise ExecutorUnavailable(
                     f"{self._threads} executors are running or hung, as many as may; wait for some of them to end"
                 )
             self._threads += 1
-        inbox: SimpleQueue[_Threaded | None] = SimpleQueue()
-        inbox.put(call)
+        thread = Handoff()
         try:
-            _start_thread("cra-executor", self._work, inbox)
+            _start_thread("cra-executor", self._work, thread)
         except ExecutorUnavailable:
             with self._lock:
                 self._threads -= 1
             raise
+        return thread
 
-    def _work(self, inbox: SimpleQueue[_Threaded | None]) -> None:
+    def _work(self, thread: Handoff) -> None:
         while True:
-            try:
-                call = inbox.get(timeout=self._idle_seconds)
-            except Empty:
-                if self._retire(inbox):
-                    return
-                continue
-            if call is None:
-                return
-            call.run()
-            # Idle before the caller knows: his next call finds this thread.
-            with self._lock:
-                closed = self._closed
-                if not closed:
-                    self._idle.append(inbox)
-            call.settle()
-            if closed:
+            call = thread.next(self._idle_seconds)
+            if isinstance(call, Threaded):
+                call.run()
+                # Where nobody waits for the thread it is idle before the caller knows: his next call finds it.
+                if call.notify is not None:
+                    self._make_idle(thread)
+                call.settle()
+            elif call is LEFT:
+                self._make_idle(thread)
+            elif call is not NOTHING or self._retire(thread):
                 return
             del call  # not kept alive by an idle thread
 
-    def _retire(self, inbox: SimpleQueue[_Threaded | None]) -> bool:
-        """Whether the thread of `inbox` may end; not, where a call is on its way to it."""
+    def _make_idle(self, thread: Handoff) -> None:
+        self._idle.append(thread)
+        if self._closed:
+            self._dismiss()
+
+    def _dismiss(self) -> None:
+        """Let the idle threads end; called again by whoever makes one idle after the close."""
+        while self._idle:
+            try:
+                thread = self._idle.pop()
+            except IndexError:  # pragma: no cover - another thread has just done the same
+                return
+            thread.give(None)
+
+    def _retire(self, thread: Handoff) -> bool:
+        """Whether a thread may end; not, where a call is on its way to it."""
         with self._lock:
-            if inbox not in self._idle:
+            try:
+                self._idle.remove(thread)
+            except ValueError:
                 return False
-            self._idle.remove(inbox)
             self._threads -= 1
             return True
 
@@ -274,14 +216,14 @@ class ExecutorThreads:
 
     def _await_in_background(self, awaitable: Awaitable[Any], timeout_s: float) -> Any:
         done = _Signal()
-        call = _Awaited(awaitable, done.set, self._tasks)
+        call = Awaited(awaitable, done.set, self._tasks)
         try:
             loop = self._background_loop()
             # The handle carries the caller's context variables.
             if not _post(loop, call.start):
                 raise ExecutorUnavailable("the event loop of the executors has just been closed; execute again")
         except BaseException:
-            _close(awaitable)
+            close(awaitable)
             raise
         try:
             done.wait(timeout_s)
@@ -296,7 +238,7 @@ class ExecutorThreads:
         import asyncio
 
         done = asyncio.get_running_loop().create_future()
-        call = _Awaited(awaitable, partial(done.set_result, None), self._tasks)
+        call = Awaited(awaitable, partial(_finish, done), self._tasks)
         call.start()
         await _wait_here(call, done, timeout_s)
         return call.result()
@@ -340,7 +282,7 @@ class _Signal:
 
     def wait(self, timeout_s: float) -> None:
         if not self._lock.acquire(timeout=min(max(timeout_s, 0.0), threading.TIMEOUT_MAX)):
-            raise ExecutorTimeout("the executor did not come back in time")
+            raise ExecutorTimeout(LATE)
 
 
 def _start_thread(name: str, target: Callable[[_Given], None], argument: _Given) -> int | None:
@@ -352,16 +294,23 @@ def _start_thread(name: str, target: Callable[[_Given], None], argument: _Given)
     return thread.ident
 
 
-async def _wait_here(call: _Call, done: asyncio.Future[None], timeout_s: float) -> None:
-    import asyncio
-
+async def _wait_here(call: Call, done: asyncio.Future[None], timeout_s: float) -> None:
+    """Wait until the call is settled, which finishes `done`. Without `asyncio.wait`, which does the same at twice the price."""
+    timer = done.get_loop().call_later(max(timeout_s, 0.0), _finish, done)
     try:
-        await asyncio.wait({done}, timeout=max(timeout_s, 0.0))
+        await done
         if not call.settled:
-            raise ExecutorTimeout("the executor did not come back in time")
+            raise ExecutorTimeout(LATE)
     except BaseException:
         call.abandon()
         raise
+    finally:
+        timer.cancel()
+
+
+def _finish(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
@@ -387,13 +336,3 @@ def _post(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> bo
     except RuntimeError:
         return False
     return True
-
-
-def _is_coroutine_function(function: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
-
-
-def _close(value: object) -> None:
-    """Close a coroutine that was never started and never will be."""
-    if inspect.iscoroutine(value) and inspect.getcoroutinestate(value) == inspect.CORO_CREATED:
-        value.close()

@@ -17,12 +17,8 @@ from typing import Any
 import pytest
 
 from cra.execution import executors as module
-from cra.execution.executors import (
-    ExecutorCancelled,
-    ExecutorThreads,
-    ExecutorTimeout,
-    ExecutorUnavailable,
-)
+from cra.execution.executors import ExecutorThreads
+from cra.execution.running import Awaited, ExecutorCancelled, ExecutorTimeout, ExecutorUnavailable, Threaded
 
 SOON = 0.03
 AMPLE = 10.0
@@ -348,7 +344,7 @@ class TestTimeout:
             ran.append(True)
 
         async def main() -> None:
-            call = module._Awaited(act(), lambda: None, set())
+            call = Awaited(act(), lambda: None, set())
             call.start()
             call.abandon()
             await asyncio.sleep(0)
@@ -360,7 +356,7 @@ class TestTimeout:
     def test_call_abandoned_before_it_starts_is_never_made(self) -> None:
         """A thread that comes too late does not run the executor any more."""
         made: list[bool] = []
-        call = module._Threaded(lambda: made.append(True), {}, lambda: None)
+        call = Threaded(lambda: made.append(True), {}, lambda: None)
         call.abandon()
         call.run()
         call.settle()
@@ -368,7 +364,7 @@ class TestTimeout:
 
     def test_result_that_crosses_the_timeout_is_dropped(self) -> None:
         """Settled just before it is abandoned: the coroutine in it is closed, by whoever comes second."""
-        call = module._Threaded(adouble, {"number": 1}, lambda: None)
+        call = Threaded(adouble, {"number": 1}, lambda: None)
         call.run()
         call.settle()
         call.abandon()
@@ -477,9 +473,9 @@ class TestPool:
         threads.call(double, {"number": 1}, AMPLE)
         done = threading.Event()
         with threads._lock:
-            inbox = threads._idle.pop()
+            thread = threads._idle.pop()
             time.sleep(0.1)  # its wait is over by now, and it stands at the lock
-            inbox.put(module._Threaded(done.set, {}, lambda: None))
+            thread.give(Threaded(done.set, {}, lambda: None))
         assert done.wait(AMPLE)
         threads.close()
 
@@ -583,7 +579,8 @@ class TestLoop:
 
 SCRIPT = """
 import asyncio, os, sys, threading
-from cra.execution.executors import ExecutorThreads, ExecutorTimeout
+from cra.execution.executors import ExecutorThreads
+from cra.execution.running import ExecutorTimeout
 
 async def adouble(number):
     return 2 * number
