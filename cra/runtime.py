@@ -252,6 +252,8 @@ class Runtime(RuntimeCore):
 
     def expire_approvals(self) -> None:
         """Record the approvals that nobody decided in time. Called without the lock of any session."""
+        if self.approvals.at_rest:
+            return
         expired = self.approvals.expire_due()
         try:
             while expired:

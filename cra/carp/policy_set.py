@@ -10,6 +10,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
 from cra.atlas.manifest import Action, Atlas, ContextBlock
 from cra.carp.conditions import Conditions
@@ -73,6 +74,14 @@ class PolicySet:
             for key, pattern in each.context_matches or ():
                 self.context_patterns.setdefault(key, []).append(pattern)
         self._build_tests()
+        self.reads_facts = bool(self._tests)
+        """Whether anything depends on who asks, in which context or when."""
+        self.parameter_positions = frozenset[int]().union(
+            *(scope for p, scope in zip(self.policies, self.positions) if p.conditions.parameters is not None)
+        )
+        """The actions that some policy has a condition on the parameters of."""
+        self.cleared: dict[object, Any] = {}
+        """What `cra.execution.clearance` remembers of calls, and bounds."""
         self._plans: dict[object, Plan] = {}
         self._lock = threading.Lock()
 

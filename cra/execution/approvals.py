@@ -218,6 +218,11 @@ class ApprovalBook:
             self._expire()
             return [self._approvals[approval_id] for approval_id in self._deadlines]
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing waits for a decision or was just found to have expired: there is nothing that time could change."""
+        return not self._deadlines and not self._expired
+
     def expire_due(self) -> list[Approval]:
         """The approvals that have expired since the last call of this, each handed out once."""
         with self._lock:

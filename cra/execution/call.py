@@ -7,8 +7,7 @@ outcomes. PROTOCOL: Execute.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import msgspec
@@ -31,6 +30,7 @@ from cra.errors import (
     ResolutionExpired,
     SchemaValidationError,
 )
+from cra.execution.approvals import Approval
 from cra.execution.clearance import Clearance, clear
 from cra.execution.idempotency import Entry, Settled
 from cra.execution.limits import charges, limit_key, limit_state
@@ -42,6 +42,7 @@ from cra.reference.resolve import DENIED, Verdict
 from cra.runtime import approval_payload, approval_room
 from cra.timing.clock import NS_PER_SECOND
 from cra.timing.rate_limit import LimitReached
+from cra.timing.rate_limit import Reservation as Spent
 from cra.trace.record import EXECUTION, EventsRecord
 from cra.trace.record_queue import Reservation as Room
 
@@ -82,7 +83,26 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class Call:
-    """One call of `Session.execute`. Not reused, and used by one thread at a time but for `close_unknown`."""
+    """One call of `Session.execute`. Not reused, and used by one thread at a time but for `close_unknown`.
+
+    `request` is what a CARP request of operation `execute` asks: it can narrow what the resolution was for, never widen it.
+    `patience` is how long to wait for an execution in flight under the same idempotency key, s.
+    """
+
+    parameters_hash: str | None = None
+    execution_id = ""
+    patience = 0.0
+    _ask = Ask("")
+    _base = 0
+    _started_ns = 0
+    _returns: Schema | None = None
+    _entry: Entry | None = None
+    _room: Room | None = None
+    """Room for the closing record, as long as that is to be written."""
+    # What is given back where the executor is not called.
+    _reserved: Room | None = None
+    _spent: Spent | None = None
+    _used: tuple[Approval, ...] = ()
 
     def __init__(
         self,
@@ -99,22 +119,10 @@ class Call:
         self.runtime = session.runtime
         self.action_id = action_id if is_action_id(action_id) else NO_ACTION
         self.request = request
-        """What a CARP request of operation `execute` asks: it can narrow what the resolution was for, never widen it."""
         self.given = {} if parameters is None else parameters
         self.given_resolution = resolution
         self.idempotency_key = idempotency_key
         self.resolution_id = named_resolution(resolution)
-        self.parameters_hash: str | None = None
-        self._ask = Ask("")
-        self.execution_id = ""
-        self._base = 0
-        self._started_ns = 0
-        self._returns: Schema | None = None
-        self._undo = ExitStack()
-        self.patience = 0.0
-        """How long to wait for an execution in flight under the same idempotency key, s."""
-        self._entry: Entry | None = None
-        self._room: Room | None = None
 
     # Before the executor
 
@@ -124,15 +132,20 @@ class Call:
         Comes back with what to run, or with the entry of an earlier execution under the same idempotency key, to wait for.
         Raises, with the refusal recorded, when the call may not run.
         """
-        with self.session.lock:
-            self.session.touch()
+        session, runtime = self.session, self.runtime
+        with session.lock:
+            session.touch()
         resolution = self._resolution()
         policy_set, action = self._action(resolution)
-        parameters: dict[str, Any] = self._check(private_copy, self.given)
-        self.parameters_hash = digest = self.runtime.hash(parameters)
-        self._check(check_parameters, action.parameters_schema, parameters)
+        try:
+            parameters = private_copy(self.given)
+            self.parameters_hash = digest = runtime.hash(parameters)
+            if action.parameters_schema is not None:
+                check_parameters(action.parameters_schema, parameters)
+        except CRAError as error:
+            self._refuse(error, error.message)
         cleared = self._clear(policy_set, parameters, digest)
-        executor = self.runtime.find_executor(action)
+        executor = runtime.find_executor(action)
         if executor is None:
             self._refuse(
                 ExecutionError(
@@ -141,17 +154,15 @@ class Call:
                 "No executor is registered",
             )
         if self.idempotency_key is not None:
-            self._check(_check_key, self.idempotency_key)
-            entry, owner = self._check(self.session.idempotency.begin, self.action_id, self.idempotency_key, digest)
-            if not owner:
-                earlier: Entry = entry
+            earlier = self._earlier(self.idempotency_key, digest)
+            if earlier is not None:
                 self.patience = action.timeout_seconds + WAIT_SLACK_SECONDS
                 return earlier
-            self._entry = entry
         self._returns = action.returns_schema
         try:
             self._start(cleared, parameters)
         except BaseException:
+            self._give_back()
             self._abandon()
             raise
         return Run(executor, parameters, action.timeout_seconds)
@@ -171,13 +182,13 @@ class Call:
     def check_open(self) -> None:
         """Right before the executor: where the session has ended since, the execution is closed and must not run."""
         if self._room is None:
-            self._undo.close()
+            self._give_back()
             raise self._unknown("its session ended before it ran")
 
     def _not_run(self, code: str, message: str) -> None:
         """Close an execution whose executor was never called: everything it took is given back."""
         self._close("action.failed", self._failure(code, message))
-        self._undo.close()
+        self._give_back()
         self._abandon()
 
     def refuse_in_flight(self) -> NoReturn:
@@ -187,18 +198,13 @@ class Call:
             "In flight under the same idempotency key",
         )
 
-    def _check(self, step: Callable[..., Any], *arguments: Any) -> Any:
-        """Run a step whose error is a refusal."""
-        try:
-            return step(*arguments)
-        except CRAError as error:
-            self._refuse(error, error.message)
-
     def _resolution(self) -> Resolution:
         resolution = self.given_resolution
         if isinstance(resolution, str):
-            found: Resolution = self._check(self.session.resolution, resolution)
-            resolution = found
+            try:
+                resolution = self.session.resolution(resolution)
+            except CRAError as error:
+                self._refuse(error, error.message)
         if resolution.session_id != self.session.session_id:
             self._refuse(ActionDenied("the resolution belongs to another session"), "Resolution of another session")
         if self.runtime.clock.monotonic_ns() >= resolution.expires_ns:
@@ -208,7 +214,10 @@ class Call:
     def _action(self, resolution: Resolution) -> tuple[PolicySet, Action]:
         """The action as it is now; the resolution must have allowed it, held it, or refused it for a limit alone."""
         self._ask = resolution.ask if self.request is None else narrow(resolution.ask, self.request)
-        policy_set: PolicySet = self._check(self.session.policy_set, self._ask)
+        try:
+            policy_set = self.session.policy_set(self._ask)
+        except CRAError as error:
+            self._refuse(error, error.message)
         position = policy_set.position.get(self.action_id)
         if position is None:
             self._refuse(ActionNotFound(f"no selected atlas defines the action {self.action_id!r}"), "Unknown action")
@@ -216,6 +225,18 @@ class Call:
         if refusal is not None:
             self._deny(refusal.reason, refusal.policy_id)
         return policy_set, policy_set.actions[position][1]
+
+    def _earlier(self, key: str, digest: str) -> Entry | None:
+        """The execution that has the idempotency key already; None where this one has it now."""
+        try:
+            _check_key(key)
+            entry, owner = self.session.idempotency.begin(self.action_id, key, digest)
+        except CRAError as error:
+            self._refuse(error, error.message)
+        if not owner:
+            return entry
+        self._entry = entry
+        return None
 
     def _clear(self, policy_set: PolicySet, parameters: dict[str, Any], digest: str) -> Clearance:
         """The policies again, this time with the parameters. Refuses what they deny, and holds what they hold."""
@@ -241,7 +262,10 @@ class Call:
         bound_to = None if policy.conditions.parameters is None else self.parameters_hash
         with self.session.lock, self.runtime.room(approval_room(policy, self.action_id)) as room:
             self.session.touch()
-            approval, _ = self._check(self.session.find_approval, policy, self.action_id, bound_to)
+            try:
+                approval, _ = self.session.find_approval(policy, self.action_id, bound_to)
+            except CRAError as error:
+                self._refuse(error, error.message)
             if approval.status == "rejected":
                 self._deny("Approval rejected", policy.policy_id)
             room.record(self._record(("approval.requested", approval_payload(approval))))
@@ -252,39 +276,57 @@ class Call:
         )
 
     def _start(self, cleared: Clearance, parameters: dict[str, Any]) -> None:
-        """Reserve every limit, the one-shot grants and room for the closing record, all or none, and record the start."""
-        runtime = self.runtime
-        with ExitStack() as undo:
-            charged = self._check(lambda: list(charges(self.session, cleared.limits, self.action_id, parameters)))
-            try:
-                spent = runtime.limits.reserve(charged, runtime.clock.monotonic_ns())
-            except LimitReached as reached:
-                policy = next(
-                    p
-                    for m, p in cleared.limits
-                    if limit_key(p, self.session.lineage[m], self.action_id) == reached.charge.key
-                )
-                self._refuse_limit(policy, reached.retry_after_ns)
-            undo.callback(runtime.limits.release, spent)
-            for policy, grant in cleared.grants:
-                used = runtime.approvals.consume(grant.approval_id)
-                if used is None:  # another call with the same parameters was quicker
-                    self._ask_approval(policy)
-                undo.callback(runtime.approvals.give_back, used)
-            room = runtime.recorder.reserve()
-            undo.callback(room.release)
-            with self.session.lock:
-                self.session.touch()
-                start = self._record(("action.approved", self._named()))
-                runtime.recorder.record(start)
-                self._base = start.base
-                self.execution_id = format_uuid(start.base + EXECUTION)
-                self._room = room
-                self._started_ns = runtime.clock.monotonic_ns()
-                self.session.open_calls[self.execution_id] = self
-                self.session.action_count += 1
-                runtime.executions += 1
-            self._undo = undo.pop_all()
+        """Reserve every limit, the one-shot grants and room for the closing record, and record the start.
+
+        All or none: what this has taken when it raises, `_give_back` gives back.
+        """
+        session, runtime = self.session, self.runtime
+        if cleared.limits:
+            self._spend(cleared, parameters)
+        for policy, grant in cleared.grants:
+            used = runtime.approvals.consume(grant.approval_id)
+            if used is None:  # another call with the same parameters was quicker
+                self._ask_approval(policy)
+            self._used = (*self._used, used)
+        self._reserved = room = runtime.recorder.reserve()
+        with session.lock:
+            session.touch()
+            start = self._record(
+                ("action.approved", {"action_id": self.action_id, "resolution_id": self.resolution_id})
+            )
+            runtime.recorder.record(start)
+            self._base = start.base
+            self.execution_id = execution_id = format_uuid(start.base + EXECUTION)
+            self._room = room
+            self._started_ns = runtime.clock.monotonic_ns()
+            session.open_calls[execution_id] = self
+            session.action_count += 1
+            runtime.executions += 1
+
+    def _spend(self, cleared: Clearance, parameters: dict[str, Any]) -> None:
+        """Count the call against its limits. Refuses the call that does not fit, or says nothing of its cost."""
+        try:
+            charged = list(charges(self.session, cleared.limits, self.action_id, parameters))
+        except CRAError as error:
+            self._refuse(error, error.message)
+        try:
+            self._spent = self.runtime.limits.reserve(charged, self.runtime.clock.monotonic_ns())
+        except LimitReached as reached:
+            policy = next(
+                p
+                for m, p in cleared.limits
+                if limit_key(p, self.session.lineage[m], self.action_id) == reached.charge.key
+            )
+            self._refuse_limit(policy, reached.retry_after_ns)
+
+    def _give_back(self) -> None:
+        """The executor has not been called and will not be: what was taken for it is free again."""
+        if self._reserved is not None:
+            self._reserved.release()
+        for used in reversed(self._used):
+            self.runtime.approvals.give_back(used)
+        if self._spent is not None:
+            self.runtime.limits.release(self._spent)
 
     def _abandon(self) -> None:
         """Free the idempotency key: the executor has not been called."""
@@ -341,7 +383,13 @@ class Call:
                     f"the result of {self.action_id} breaks its schema: {sentence}", path=where or None
                 )
             )
-        payload = self._named() | {"duration_ms": duration_ms, "result_hash": self.runtime.hash(kept)}
+        payload = {
+            "action_id": self.action_id,
+            "resolution_id": self.resolution_id,
+            "execution_id": self.execution_id,
+            "duration_ms": duration_ms,
+            "result_hash": self.runtime.hash(kept),
+        }
         if not self._close("action.executed", payload):
             raise self._unknown("the session ended while it ran")
         if self._entry is not None:
