@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterable
 
 from cra.reference.keywords import Selection
+from typing import Any
 
 def glob_match(pattern: str, text: str) -> bool: ...
+def plain_copy(value: object, at: str = "") -> Any: ...
 
 class KeywordMatcher:
     def __init__(self, words: Iterable[tuple[str, int]], *, dense_bytes: int = ...) -> None: ...

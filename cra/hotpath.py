@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # type checkers read the reference
     from cra.reference.handoff import Handoff
     from cra.reference.keywords import GoalSelector, KeywordMatcher
     from cra.reference.lines import feed_lines
+    from cra.strictjson import plain_copy
 
     _COMPILED = False
 elif _COMPILED := _wants_compiled():
@@ -56,6 +57,7 @@ elif _COMPILED := _wants_compiled():
         feed_lines,
         glob_match,
         hash_value,
+        plain_copy,
         seal,
         verify_chain,
     )
@@ -66,6 +68,7 @@ else:
     from cra.reference.handoff import Handoff
     from cra.reference.keywords import GoalSelector, KeywordMatcher
     from cra.reference.lines import feed_lines
+    from cra.strictjson import plain_copy
 
 
 def implementation() -> str:
@@ -90,6 +93,7 @@ __all__ = [
     "glob_match",
     "hash_value",
     "implementation",
+    "plain_copy",
     "seal",
     "verify_chain",
     "window_contains",

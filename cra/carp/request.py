@@ -15,10 +15,10 @@ from msgspec import Meta
 
 from cra.carp.conditions import DAY_SECONDS, RISK_TIERS, RiskTier
 from cra.errors import InvalidCARPRequest
-from cra.hotpath import canonical_json
+from cra.hotpath import canonical_json, plain_copy
 from cra.ids import UUID_PATTERN
 from cra.reference.session_core import MAX_GOAL
-from cra.strictjson import JSONProblem, plain_copy
+from cra.strictjson import JSONProblem
 
 MAX_LISTED = 100
 MAX_NAME = 255

@@ -119,5 +119,6 @@ class _Evaluation:
         return [
             policy
             for policy in found
-            if policy.conditions.parameters is None or policy.conditions.parameters.accepts(self._parameters, plain=True)
+            if policy.conditions.parameters is None
+            or policy.conditions.parameters.accepts(self._parameters, plain=True)
         ]

@@ -13,8 +13,9 @@ from typing import Any
 from cra.carp.policy import Limit, parse_amount
 from cra.carp.schema import Schema
 from cra.errors import InvalidParameters
+from cra.hotpath import plain_copy
 from cra.pointer import pointer
-from cra.strictjson import JSONProblem, plain_copy
+from cra.strictjson import JSONProblem
 
 
 def copy_json(value: object) -> Any:
