@@ -22,8 +22,13 @@ def say_replay(result: Replay, events: Sequence[Event]) -> None:
     """The counts, the reasons, and where resolutions came out differently; `events` are those that were replayed."""
     say(
         f"{result.reproduced} of {result.resolutions} resolutions reproduced, {result.not_recomputed} not recomputed",
-        "bold green" if result.valid else "bold red",
+        "bold green" if result.valid and result.complete else "bold red",
     )
+    if result.unknown:
+        say(
+            f"not complete: {result.unknown} could not be recomputed, so that this replay proves nothing of them",
+            "bold red",
+        )
     if result.not_recomputed:
         say(NOT_RECOMPUTED, "dim")
     # Without its policy set a resolution cannot be computed at all: then there is nothing that was expected.

@@ -149,7 +149,10 @@ def replay(
     ],
     as_json: _Json = False,
 ) -> int:
-    """Recompute every resolution of a trace from its atlases: exit code 0 when all come out the same, 1 when not."""
+    """Recompute every resolution of a trace from its atlases.
+
+    Exit code 0 when all come out the same, 1 when one differs or could not be recomputed.
+    """
     with working("replaying"), naming(file):
         events = list(read_events(file))
         result = cra.replay(events, atlas)
@@ -157,7 +160,7 @@ def replay(
         say_json(result.to_dict())
     else:
         say_replay(result, events)
-    return int(not result.valid)
+    return int(not (result.valid and result.complete))
 
 
 @app.command()

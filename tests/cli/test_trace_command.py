@@ -465,8 +465,8 @@ def test_a_policy_set_that_the_atlases_do_not_have_is_explained(run, trace_file,
     assert "null" not in out
 
 
-def test_what_is_not_recomputed_is_explained(run, tmp_path, golden):
-    """The count has its reason with it."""
+def test_a_replay_that_could_not_recompute_is_no_success(run, tmp_path, golden):
+    """Exit code 1, in words and as JSON: whoever builds on the exit code takes 0 for a proof. The count has its reason."""
     manifest = json.loads((golden / "atlas.json").read_text())
     manifest["policies"].append(
         {"policy_id": "where", "type": "deny", "conditions": {"context_matches": {"env": "prod*"}}}
@@ -480,9 +480,12 @@ def test_what_is_not_recomputed_is_explained(run, tmp_path, golden):
         trace = resolver.trace(session.session_id)
     path = _write(tmp_path / "t.jsonl", [event.to_dict() for event in trace])
     code, out, _ = run("trace", "replay", path, "--atlas", atlas)
-    assert 0 == code
+    assert 1 == code
     assert "0 of 1 resolutions reproduced, 1 not recomputed" in out
+    assert "not complete: 1 could not be recomputed" in out
     assert "context value" in out
+    code, out, _ = run("trace", "replay", path, "--atlas", atlas, "--json")
+    assert (1, True, False) == (code, json.loads(out)["valid"], json.loads(out)["complete"])
 
 
 def test_one_session_is_exported_from_a_store(run, golden, tmp_path, trace_file):
