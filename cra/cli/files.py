@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 
+from cra.atlas.files import UnusableFile, read_regular_file
 from cra.errors import CRAError
 from cra.strictjson import JSONProblem, parse
 
@@ -19,11 +20,11 @@ MAX_BYTES = 16 * 1024 * 1024
 
 
 def read_json(path: Path) -> Any:
-    """The JSON document in a file of at most 16 MB; a wrong call (`typer.BadParameter`) where it is none."""
-    with path.open("rb") as file:
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise typer.BadParameter(f"{path} is larger than {MAX_BYTES // 1024 // 1024} MB")
+    """The JSON document in a regular file of at most 16 MB; a wrong call (`typer.BadParameter`) where it is none."""
+    try:
+        data = read_regular_file(path, MAX_BYTES)
+    except UnusableFile as error:
+        raise typer.BadParameter(f"{path} {error}") from None
     try:
         return parse(data)
     except JSONProblem as problem:

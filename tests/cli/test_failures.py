@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
-from pathlib import Path
 
 import pytest
 
 import cra.cli
 from cra import errors
 from cra.cli import app, doctor
+from cra.testing.traces import make_trace
+from cra.trace.jsonl import write_events
 
 
 def _all_errors(root: type[errors.CRAError]) -> list[type[errors.CRAError]]:
@@ -161,26 +161,13 @@ def test_a_terminal_without_utf8_gets_escapes(spawn, golden):
     assert out.isascii()
 
 
-def _when_read(pipe: Path) -> int:
-    """A descriptor to write to `pipe` with, from when somebody has opened it to read."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError:
-            assert time.monotonic() < deadline, "the command never opened its input"
-            time.sleep(0.01)
-
-
 @pytest.mark.skipif(os.name != "posix", reason="signals are sent as POSIX has them")
 def test_a_real_interrupt_is_130(spawn, tmp_path):
-    """SIGINT while a command waits for its input ends it quietly."""
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    process = spawn("atlas", "import", "mcp", pipe, "--id", "com.example.x", "--out", tmp_path / "out")
-    writer = _when_read(pipe)
-    time.sleep(0.5)  # a signal just before the read begins would be seen only after it
+    """SIGINT while a command waits for somebody to read its output ends it quietly."""
+    trace = tmp_path / "t.jsonl"
+    write_events(trace, make_trace([("a.b", {"text": "x" * 1000})] * 2000))
+    process = spawn("trace", "show", trace)
+    assert process.stdout.read(1)  # the rest does not fit into the pipe
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    os.close(writer)
     assert (130, "") == (process.returncode, err)

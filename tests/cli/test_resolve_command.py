@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -217,6 +218,19 @@ def test_a_huge_request_is_refused_unread(run, golden, tmp_path):
     code, _, err = run("resolve", "--atlas", golden / "atlas.json", "--request", path)
     assert 2 == code
     assert "larger than 16 MB" in err
+
+
+def test_a_request_that_is_no_regular_file_is_refused_unread(spawn, golden, tmp_path):
+    """A pipe that nobody writes to would be waited for without end."""
+    pipe = tmp_path / "request.json"
+    os.mkfifo(pipe)
+    process = spawn("resolve", "--atlas", golden / "atlas.json", "--request", pipe)
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (2, "", 1) == (process.returncode, out, err.count("\n"))
+    assert f"{pipe} is not a regular file" in err
 
 
 def test_a_missing_atlas_is_exit_code_2(run):
