@@ -36,8 +36,8 @@ class Schema:
     checked.
 
     Raises `SchemaProblem`, a `ValueError` with a sentence and the pointer it concerns: no JSON, no valid schema, a reference that
-    leaves the document, leads nowhere or goes round in circles, a pattern that needs backtracking or is too large, more than
-    10,000 subschemas.
+    leaves the document, leads nowhere or goes round in circles, more than 32 schemas in a row for one value, a pattern that needs
+    backtracking or is too large, more than 10,000 subschemas.
     """
 
     __slots__ = ("document", "pattern_bytes", "strict", "_validator")

@@ -10,7 +10,14 @@ from __future__ import annotations
 import re
 from itertools import islice
 
-from cra.carp.schema_recursion import MAX_UNEVALUATED, endless, unevaluated_too_deep, used_by
+from cra.carp.schema_recursion import (
+    MAX_IN_PLACE,
+    MAX_UNEVALUATED,
+    endless,
+    in_place_too_deep,
+    unevaluated_too_deep,
+    used_by,
+)
 from cra.carp.schema_walk import REFERENCES, Document, Path, Targets, anchors, references, subschemas, unknown_keywords
 from cra.pointer import pointer
 from cra.strictjson import plain_copy, shorten
@@ -54,6 +61,7 @@ def prepare(document: Document, *, strict: bool) -> Document:
         _check_anchors(found)
         _check_references(document, suspects)
         _check_endless(document, found)
+    _check_in_place(document, found)
     _check_unevaluated(document, found)
     unknown = unknown_keywords(document) if strict else []
     if unknown:
@@ -119,6 +127,16 @@ def _check_endless(document: Document, found: list[tuple[Path, Document]]) -> No
         raise SchemaProblem(
             "this schema applies itself to the same value again, without end; let it refer to itself for a part of the value "
             "only, below `properties` or `items`",
+            pointer("", *path),
+        )
+
+
+def _check_in_place(document: Document, found: list[tuple[Path, Document]]) -> None:
+    path = in_place_too_deep(document, found)
+    if path is not None:
+        raise SchemaProblem(
+            f"more than {MAX_IN_PLACE} schemas apply to the same value here, each because of the one before (`$ref`, `allOf` and "
+            "the like); refer to the last one directly",
             pointer("", *path),
         )
 

@@ -1,4 +1,4 @@
-"""Schemas whose answer would contradict itself, or would take exponentially long to find, because of what they lead to.
+"""Schemas whose answer would contradict itself, take exponentially long to find, or exhaust the stack, by what they lead to.
 
 Called by `cra.carp.schema_check` only, before anything is compiled. Recursion that follows the value is fine, since the value
 ends. Takes time linear in the schema. PROTOCOL: Parameter conditions.
@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cra.carp.schema_walk import DEFINITIONS, IN_PLACE, Document, Path, Targets, children, references
+from cra.carp.schema_walk import DEFINITIONS, IN_PLACE, REFERENCES, Document, Path, Targets, children, references
+
+MAX_IN_PLACE = 32
+"""How many schemas in a row may apply to one value, each because of the one before: the validator calls itself for each.
+
+With the nesting of a value, which multiplies it, this takes a fifth of a stack of 8 MB; no schema in use comes near it.
+"""
 
 MAX_UNEVALUATED = 5
 """How many schemas with `unevaluatedProperties` or `unevaluatedItems` next to other schemas may lie inside one another."""
 
 _UNEVALUATED = frozenset(("unevaluatedProperties", "unevaluatedItems"))
-_REEVALUATED = frozenset((*IN_PLACE, "contains", "$ref", "$dynamicRef"))
+_APPLIED_IN_PLACE = frozenset((*IN_PLACE, *REFERENCES))
+_REEVALUATED = frozenset((*_APPLIED_IN_PLACE, "contains"))
 
 
 def endless(document: Document, found: list[tuple[Path, Document]]) -> Path | None:
@@ -39,6 +46,30 @@ def endless(document: Document, found: list[tuple[Path, Document]]) -> Path | No
                     waiting.append(used)
                 elif id(used) not in left:
                     return paths[id(used)]
+    return None
+
+
+def in_place_too_deep(document: Document, found: list[tuple[Path, Document]]) -> Path | None:
+    """The path of a schema that starts a row of more than `MAX_IN_PLACE` steps, each to a schema for the very same value.
+
+    `found` is every subschema of the document, of which none is `endless`.
+    """
+    if sum(not _APPLIED_IN_PLACE.isdisjoint(schema) for _, schema in found) <= MAX_IN_PLACE:
+        return None  # a row of acyclic steps takes another schema for each
+    targets = Targets(document)
+    steps: dict[int, int] = {}
+    for path, start in found:
+        waiting = [start]
+        while waiting:
+            schema = waiting[-1]
+            unknown = [] if id(schema) in steps else [u for u in _in_place(schema, targets) if id(u) not in steps]
+            if unknown:
+                waiting += unknown
+                continue
+            waiting.pop()
+            steps[id(schema)] = max((1 + steps[id(used)] for used in _in_place(schema, targets)), default=0)
+        if steps[id(start)] > MAX_IN_PLACE:
+            return path
     return None
 
 
