@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MAX_PATTERN = 10_000
 """Characters of one pattern."""
-MAX_PATTERN_BYTES = 1 << 20
+MAX_PATTERN_BYTES = 2 << 20
 """What one pattern may take once compiled."""
 MAX_ALL_PATTERN_BYTES = 32 << 20
 """What the patterns of one schema, and of all schemas of one atlas, may take together."""
@@ -30,7 +30,7 @@ TOO_MANY = (
 )
 
 # A pattern counts as the first of these that it fits in: an ordinary one as the first, `[^/]{1,100}` as the third.
-_SIZES = (4 << 10, 16 << 10, 64 << 10, 256 << 10, MAX_PATTERN_BYTES)
+_SIZES = (4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, MAX_PATTERN_BYTES)
 _BYTES_PER_CHARACTER = 20
 _LAZY_BYTES = 64 << 10
 _COUNT = re.compile(r"\{([0-9]{1,9})(?:,([0-9]{0,9}))?\}")

@@ -72,6 +72,8 @@ def _parse_yaml(data: bytes) -> Any:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1} column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "there is a character that YAML does not allow"
+        if "nesting depth" in problem:  # libyaml has a bound of its own, and looks ahead
+            raise InvalidAtlasManifest(f"nested deeper than {MAX_DEPTH} levels{place}") from None
         raise InvalidAtlasManifest(f"neither JSON nor YAML: {problem}{place}") from None
 
 

@@ -12,7 +12,7 @@ from cra.carp.schema_patterns import MAX_ALL_PATTERN_BYTES, MAX_PATTERN, TOO_MAN
 
 KB = 1024
 BACKTRACKING = "not a pattern that a linear-time engine runs: it has no look-around and no back-references"
-TOO_LARGE = "this pattern takes more than 1 MB once compiled; shorten its repetitions"
+TOO_LARGE = "this pattern takes more than 2 MB once compiled; shorten its repetitions"
 WRONG = "not a regular expression: its syntax is wrong"
 
 
