@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any, Literal, cast, get_args
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -163,6 +162,8 @@ def _is_zone(name: str) -> bool:
     """`ZoneInfo` opens a file by that name: only what looks like a zone gets there, and what it finds may be no zone."""
     if not _ZONE.fullmatch(name):
         return False
+    from zoneinfo import ZoneInfo  # with its file system search, for those who have time windows
+
     try:
         ZoneInfo(name)
     except (LookupError, ValueError, OSError):

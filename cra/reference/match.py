@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -98,4 +97,8 @@ def window_contains(window: TimeWindow, now_ns: int) -> bool:
 
 @lru_cache(maxsize=64)
 def _zone(name: str) -> tzinfo:
-    return timezone.utc if name == "UTC" else ZoneInfo(name)
+    if name == "UTC":
+        return timezone.utc
+    from zoneinfo import ZoneInfo  # with its file system search, for those who have time windows
+
+    return ZoneInfo(name)

@@ -8,11 +8,9 @@ object.
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import BinaryIO
 
 from cra.errors import InvalidTraceEvent, StorageError
@@ -113,9 +111,9 @@ def write_events(path: PathLike, events: Iterable[Event]) -> None:
     Only a device or a pipe (`/dev/stdout`) is written to as it stands. Raises `StorageError` when that fails, and what
     `dump_line` raises; then the old file is still there.
     """
-    target = Path(os.path.realpath(path))
+    target = os.path.realpath(os.fspath(path))
     try:
-        if target.exists() and not target.is_file():
+        if os.path.exists(target) and not os.path.isfile(target):
             with open(target, "wb") as file:
                 file.writelines(map(dump_line, events))
             return
@@ -124,8 +122,9 @@ def write_events(path: PathLike, events: Iterable[Event]) -> None:
         raise StorageError(f"cannot write the trace {os.fspath(path)!r}: {error.strerror}; check the path") from error
 
 
-def _replace(target: Path, events: Iterable[Event]) -> None:
-    part = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
+def _replace(target: str, events: Iterable[Event]) -> None:
+    folder, name = os.path.split(target)
+    part = os.path.join(folder, f".{name}.{os.urandom(8).hex()}.part")
     try:
         with open(part, "xb") as file:
             file.writelines(map(dump_line, events))
@@ -134,5 +133,5 @@ def _replace(target: Path, events: Iterable[Event]) -> None:
         os.replace(part, target)
     except BaseException:
         with suppress(OSError):
-            part.unlink()
+            os.unlink(part)
         raise

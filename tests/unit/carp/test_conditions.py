@@ -118,7 +118,7 @@ def test_utc_needs_no_zone_files(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise ZoneInfoNotFoundError(name)
 
-    monkeypatch.setattr("cra.carp.conditions.ZoneInfo", missing)
+    monkeypatch.setattr("zoneinfo.ZoneInfo", missing)
     assert TimeWindow() == parse({"time_window": {"timezone": "UTC"}}).time_window
     assert "/time_window/timezone" == refusal({"time_window": {"timezone": "Europe/Berlin"}})[0]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -129,7 +130,7 @@ def test_many_short_rows_are_fine() -> None:
     """It is the length of one row that counts, not how many there are, nor by how many ways a schema is reached."""
     layers = [[f"s{layer}-{n}" for n in range(20)] for layer in range(8)]
     schemas: dict[str, Any] = {name: {} for name in layers[-1]}
-    for layer, after in zip(layers, layers[1:]):
+    for layer, after in pairwise(layers):
         branches = {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in after[:3]]}
         schemas |= dict.fromkeys(layer, branches)
     assert Schema({"properties": {name: {"$ref": f"#/$defs/{name}"} for name in schemas}, "$defs": schemas}).accepts({})
