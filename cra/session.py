@@ -130,7 +130,7 @@ class Session(SessionCore):
         operation: Operation = "resolve",
         base: int | None = None,
     ) -> Resolution:
-        """Evaluate, record, and make the resolution. `validate` records the request alone. `base`: the id that was drawn for it."""
+        """Evaluate, record, and make the resolution. `validate` records the request alone; `base` is the id drawn for it."""
         runtime = self.runtime
         with self.lock:
             self.touch()

@@ -21,15 +21,15 @@ cdef long long _MOST = _MAX_VALUES
 def plain_copy(value, str at not None=""):
     """See `cra.strictjson.plain_copy`."""
     cdef long long room = _MOST
-    copied = _plain(value, _DEEPEST, &room)
+    copied = _copy_value(value, _DEEPEST, &room)
     return _strict_copy(value, at) if copied is _UNUSUAL else copied
 
 
-cdef object _plain(object value, int levels, long long *room):
+cdef object _copy_value(object value, int levels, long long *room):
     cdef type kind = type(value)
     cdef int overflow = 0
     if kind is str:
-        return value if _is_text(value) else _UNUSUAL
+        return value if _is_whole_text(value) else _UNUSUAL
     if value is None or kind is bool:
         return value
     if kind is int:
@@ -53,9 +53,9 @@ cdef object _plain_object(dict members, int levels, long long *room):
     if not levels or room[0] < 0:
         return _UNUSUAL
     while PyDict_Next(members, &position, &key, &member):
-        if type(<object>key) is not str or not _is_text(<object>key):
+        if type(<object>key) is not str or not _is_whole_text(<object>key):
             return _UNUSUAL
-        copied = _plain(<object>member, levels - 1, room)
+        copied = _copy_value(<object>member, levels - 1, room)
         if copied is _UNUSUAL:
             return _UNUSUAL
         if <PyObject *>copied is not member:
@@ -69,7 +69,7 @@ cdef object _plain_array(list items, int levels, long long *room):
     if not levels or room[0] < 0:
         return _UNUSUAL
     for index in range(PyList_GET_SIZE(items)):
-        copied = _plain(<object>PyList_GET_ITEM(items, index), levels - 1, room)
+        copied = _copy_value(<object>PyList_GET_ITEM(items, index), levels - 1, room)
         if copied is _UNUSUAL:
             return _UNUSUAL
         Py_INCREF(copied)
@@ -77,7 +77,7 @@ cdef object _plain_array(list items, int levels, long long *room):
     return items
 
 
-cdef bint _is_text(str text):
+cdef bint _is_whole_text(str text):
     """Whether there is no surrogate in it: a str has no pairs of them, each stands alone."""
     cdef Py_ssize_t index
     cdef int kind

@@ -1,4 +1,4 @@
-"""A batch as the lines of its sessions: what stores of lines write. A batch of the recorder's has them; others are written here."""
+"""A batch as the lines of its sessions, which is what stores of lines write: a batch of the recorder's has them already."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from cra.trace.record_queue import RecordQueue, Reservation
 
 _BATCH_BYTES: Final = 1024 * 1024
 _BACKLOG_BYTES: Final = 16 * 1024 * 1024
-"""How much of what is expanded may wait for the slowest backend; a record is a small part of its events, so the rest stays one."""
+"""How much of what is expanded may wait for the slowest backend. A record is a small part of its events: the rest stays one."""
 
 
 class Drain:

@@ -26,7 +26,7 @@ class SessionHeader(msgspec.Struct, frozen=True):
 
 
 class EventsRecord(msgspec.Struct, frozen=True):
-    """Events: types and payloads in canonical JSON. `span` None means `base`: an operation of two records names the first one's."""
+    """Events: types and payloads in canonical JSON. `span` None means `base`; an operation of two records names the first's."""
 
     session: SessionHeader
     base: int

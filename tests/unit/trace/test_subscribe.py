@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cra.hotpath import canonical_json
 from cra.testing import SeededIds, VirtualClock
 from cra.trace.event import Event
 from cra.trace.record import EventsRecord
