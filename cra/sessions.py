@@ -12,9 +12,10 @@ from contextlib import nullcontext
 from typing import Any
 
 from cra.carp.conditions import RISK_TIERS, RiskTier
-from cra.carp.request import MAX_GOAL, copy_context
+from cra.carp.request import copy_context
 from cra.errors import ActionDenied, InvalidCARPRequest, SessionAlreadyEnded, SessionAlreadyExists, SessionNotFound
 from cra.ids import UUID_PATTERN, format_uuid
+from cra.reference.session_core import MAX_GOAL
 from cra.runtime import Runtime
 from cra.session import Session
 from cra.trace.record import SessionHeader

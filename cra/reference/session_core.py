@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final
 
 from cra.reference.records import encode_resolve
@@ -91,7 +92,7 @@ class SessionCore:
     def __init__(self, runtime: RuntimeCore, header: SessionHeader) -> None:
         self.runtime_core = runtime
         self.header = header
-        self.lock = SessionLock()
+        self.lock: AbstractContextManager[object] = SessionLock()
         self.number = 0
         self.started_ns = self.active_ns = runtime.clock.monotonic_ns()
         self._shortcut: Shortcut | None = None
@@ -130,7 +131,7 @@ class SessionCore:
                 found = self._take_shortcut(goal)
             if isinstance(found, self.runtime_core.resolution_type):
                 return found
-            base = found
+            base = found if isinstance(found, int) else None
         return self._resolve(
             goal, risk_tier, context_hints, required_capabilities, context, atlas_ids, context_budget, base
         )

@@ -44,11 +44,11 @@ Heads = Mapping[str, tuple[int, str, int]]
 class RecorderStats(msgspec.Struct, frozen=True):
     """Counts since the start, and the ring as it is.
 
-    `records_recorded` is what was put into the ring, templates and the records of losses included, or dropped; each of them is
-    expanded, waiting, or lost (dropped for want of room, or left behind by `close`). `records_refused` were answered with
+    `records_recorded` is what was put into the ring, templates and the records of losses included, or dropped; each of them
+    is expanded, waiting, or lost (dropped for want of room, or left behind by `close`). `records_refused` were answered with
     `TraceBackpressure` and are not among them. `events_recorded` are the events chained, `runtime.lost` included: for every
-    backend, its stored + waiting + lost. `ring_bytes` is the size of the ring, `ring_used` what is in it and not stored yet, `ring_reserved` the
-    room held by `reservations`.
+    backend, its stored + waiting + lost. `ring_bytes` is the size of the ring, `ring_used` what is in it and not stored yet,
+    `ring_reserved` the room held by `reservations`.
     """
 
     records_recorded: int
