@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # type checkers read the reference
     from cra.reference.handoff import Handoff
     from cra.reference.keywords import GoalSelector, KeywordMatcher
     from cra.reference.lines import feed_lines
+    from cra.reference.sliding_windows import Reservation, SlidingWindows, Watches
     from cra.strictjson import plain_copy
 
     _COMPILED = False
@@ -51,6 +52,9 @@ elif _COMPILED := _wants_compiled():
         GoalSelector,
         Handoff,
         KeywordMatcher,
+        Reservation,
+        SlidingWindows,
+        Watches,
         canonical_json,
         canonical_text,
         event_hash,
@@ -68,6 +72,7 @@ else:
     from cra.reference.handoff import Handoff
     from cra.reference.keywords import GoalSelector, KeywordMatcher
     from cra.reference.lines import feed_lines
+    from cra.reference.sliding_windows import Reservation, SlidingWindows, Watches
     from cra.strictjson import plain_copy
 
 
@@ -81,10 +86,13 @@ __all__ = [
     "GoalSelector",
     "Handoff",
     "KeywordMatcher",
+    "Reservation",
     "Ring",
     "RuntimeCore",
     "SessionCore",
     "SessionLock",
+    "SlidingWindows",
+    "Watches",
     "canonical_json",
     "canonical_text",
     "conditions_hold",

@@ -485,8 +485,9 @@ class Resolver:
     def _end_in_child(self) -> None:  # pragma: no cover - runs in forked children only
         """Whoever takes a lock in a forked child is told, where he might wait for ever."""
         runtime = self._runtime
-        for part in (self, self._sessions, runtime, runtime.registry, runtime.approvals, runtime.limits):
+        for part in (self, self._sessions, runtime, runtime.registry, runtime.approvals):
             vars(part)["_lock"] = ForkedLock()
+        runtime.limits.lock_out(ForkedLock())
         for session in runtime.sessions.values():
             session.lock = ForkedLock()
 

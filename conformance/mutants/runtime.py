@@ -18,9 +18,9 @@ from cra.carp.request import Request
 from cra.execution import parameters
 from cra.execution.approvals import ApprovalBook
 from cra.execution.idempotency import IdempotencyStore
+from cra.reference import sliding_windows
+from cra.reference.sliding_windows import Charge, SlidingWindows
 from cra.session import Session
-from cra.timing import rate_limit
-from cra.timing.rate_limit import SlidingWindows
 
 # Limits and approvals
 
@@ -30,23 +30,23 @@ def one_call_too_many() -> None:
     """A limit admits one call more than it says."""
 
     def build(original: Any) -> Any:
-        return lambda self, cost, limit, now: original(
-            self, cost, msgspec.structs.replace(limit, amount=limit.amount + 1), now
+        return lambda self, cost, limit, *more: original(
+            self, cost, msgspec.structs.replace(limit, amount=limit.amount + 1), *more
         )
 
-    replace_method(rate_limit._Window, "has_room_for", build)
+    replace_method(sliding_windows._Window, "has_room_for", build)
 
 
 @mutant("limits")
 def windows_a_moment_too_long() -> None:
     """A call still counts at the very moment it leaves the window."""
-    replace_method(rate_limit._Window, "expire", lambda original: lambda self, now: original(self, now - 1))
+    replace_method(sliding_windows._Window, "expire", lambda original: lambda self, now: original(self, now - 1))
 
 
 @mutant("limits")
 def limits_never_reset() -> None:
     """A window never empties."""
-    replace_method(rate_limit._Window, "expire", lambda original: lambda self, now: None)
+    replace_method(sliding_windows._Window, "expire", lambda original: lambda self, now: None)
 
 
 @mutant("limits")
@@ -60,15 +60,16 @@ def resolves_are_spent() -> None:
     """Every resolve spends a call of each limit."""
 
     def build(original: Any) -> Any:
-        def peek(self: Any, key: Any, limit: Any, now_ns: int, next_cost: Any = None) -> Any:
-            state = original(self, key, limit, now_ns, next_cost)
-            if not state.exhausted:
-                self.reserve([rate_limit.Charge(key, limit, Fraction(1), enforced=False)], now_ns)
-            return state
+        def states(self: Any, watches: Any, now_ns: int) -> Any:
+            found = original(self, watches, now_ns)
+            for (key, limit, _), state in zip(watches.limits, found):
+                if not state.exhausted:
+                    self.reserve([Charge(key, limit, Fraction(1), enforced=False)], now_ns)
+            return found
 
-        return peek
+        return states
 
-    replace_method(SlidingWindows, "peek", build)
+    replace_method(SlidingWindows, "states", build)
 
 
 @mutant("limits")

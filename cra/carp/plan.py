@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -19,6 +20,8 @@ from cra.reference.resolve import DENIED, HELD, Verdict, decide, strictest
 
 if TYPE_CHECKING:
     from cra.carp.policy_set import PolicySet
+    from cra.session import Session
+    from cra.timing.rate_limit import Watches
 
 Outcomes = tuple[bool, ...]
 Grants = frozenset[tuple[str, str, str]]
@@ -99,6 +102,7 @@ class Plan:
         "shadows",
         "undefined_capability",
         "verdicts",
+        "watches",
         "_positions",
         "_rulings",
     )
@@ -135,6 +139,8 @@ class Plan:
         self.limits = (*limits, *self._shadow_limits(shadows))
         self.announcements = tuple(self._announcements(matching))
         self.context = ContextPlan(policy_set, outcomes[0])
+        self.watches: WeakKeyDictionary[Session, Watches] = WeakKeyDictionary()
+        """The limits of each session that has asked (`cra.execution.limits`)."""
         self._rulings: dict[tuple[int, ...], Ruling] = {}
         self.ruling(())
 

@@ -285,6 +285,6 @@ def _limit_constraint(bound: PlanLimit, state: LimitState, action_ids: list[str]
     return Constraint(policy.policy_id + suffix, limit.kind, parameters)
 
 
-def number(amount: Fraction) -> int | float:
+def number(amount: int | Fraction) -> int | float:
     """An exact amount as JSON shows it."""
     return amount.numerator if amount.denominator == 1 else float(amount)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from cra.carp.plan import Plan
-from cra.carp.policy import Policy
+from cra.carp.policy import Limit, Policy
 from cra.errors import InvalidParameters
 from cra.execution.parameters import cost_of
-from cra.timing.rate_limit import Charge, LimitState
+from cra.timing.rate_limit import Charge, LimitState, Watches
 
 if TYPE_CHECKING:
     from cra.session import Session
@@ -23,14 +24,13 @@ def limit_key(policy: Policy, owner: Session, action_id: str) -> LimitKey:
     Without a window a budget lasts as long as the session, unless it is shared beyond it.
     """
     assert policy.limit is not None
-    own = {
-        "action": ("action", action_id, owner.agent_id),
-        "agent": ("agent", owner.agent_id),
-        "session": ("session", owner.session_id),
-        "global": ("global",),
-    }[policy.limit.key]
-    life = (owner.session_id,) if _lasts_a_session(policy) else ()
-    return (policy.atlas_id, policy.policy_id, *own, *life)
+    counted = policy.limit.key
+    if counted == "action":
+        key = (policy.atlas_id, policy.policy_id, counted, action_id, owner.agent_id)
+        return (*key, owner.session_id) if _lasts_a_session(policy) else key
+    if counted == "global":
+        return (policy.atlas_id, policy.policy_id, counted)
+    return (policy.atlas_id, policy.policy_id, counted, owner.agent_id if counted == "agent" else owner.session_id)
 
 
 def _lasts_a_session(policy: Policy) -> bool:
@@ -38,22 +38,36 @@ def _lasts_a_session(policy: Policy) -> bool:
     return policy.limit.window_ns is None and policy.limit.key == "action"
 
 
+def limit_watches(session: Session, plan: Plan) -> Watches:
+    """The limits of a plan as they are counted for one session, ready to be looked at; made once."""
+    watches = plan.watches.get(session)
+    if watches is None:
+        watches = plan.watches[session] = Watches(
+            _watch(session, limit.policy, limit.member, plan.actions[limit.actions[0]][1].action_id)
+            for limit in plan.limits
+        )
+    return watches
+
+
 def limit_states(session: Session, plan: Plan, now_ns: int) -> tuple[LimitState, ...]:
     """What each limit of a plan stands at, at the monotonic time `now_ns`."""
-    return tuple(
-        [
-            limit_state(session, limit.policy, limit.member, plan.actions[limit.actions[0]][1].action_id, now_ns)
-            for limit in plan.limits
-        ]
-    )
+    return session.runtime.limits.states(limit_watches(session, plan), now_ns)
 
 
 def limit_state(session: Session, policy: Policy, member: int, action_id: str, now_ns: int) -> LimitState:
     """What one limit stands at, counted for the session (`member` 0) or one of its ancestors."""
+    key, limit, next_cost = _watch(session, policy, member, action_id)
+    return session.runtime.limits.peek(key, limit, now_ns, next_cost)
+
+
+def _watch(session: Session, policy: Policy, member: int, action_id: str) -> tuple[LimitKey, Limit, Fraction | None]:
     limit = policy.limit
     assert limit is not None
-    key = limit_key(policy, session.lineage[member], action_id)
-    return session.runtime.limits.peek(key, limit, now_ns, limit.cost if limit.cost_field is None else None)
+    return (
+        limit_key(policy, session.lineage[member], action_id),
+        limit,
+        limit.cost if limit.cost_field is None else None,
+    )
 
 
 def charges(

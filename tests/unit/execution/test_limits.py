@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from fractions import Fraction
 from typing import Any
 
 import pytest
 
 import cra
-from cra.execution.limits import charges, limit_key, limit_state, limit_states
+from cra.execution.limits import charges, limit_key, limit_state, limit_states, limit_watches
 
 
 def limit(policy_id: str = "cap", kind: str = "rate_limit", **parameters: Any) -> dict[str, Any]:
@@ -186,3 +187,19 @@ class TestStates:
         with pytest.raises(cra.RateLimitExceeded) as caught:
             session.execute("a.b", resolution=session.resolve("x"))
         assert "action:a.b" == caught.value.policy_id
+
+    def test_keys_are_made_once_for_a_session_and_a_plan(self, make_world: Any, atlas: Any) -> None:
+        """And belong to that session alone; they go with it."""
+        world = make_world(atlas("a.b", "a.c", rules=[limit(), limit("purse", "budget", key="session")]))
+        session, other = world.open(), world.open()
+        plan = session.plan(session.resolve("x").ask, world.clock.now_ns())
+        watches = limit_watches(session, plan)
+        assert watches is limit_watches(session, plan)
+        assert [limit_key(p.policy, session, plan.actions[p.actions[0]][1].action_id) for p in plan.limits] == [
+            key for key, _, _ in watches.limits
+        ]
+        assert watches.limits != limit_watches(other, plan).limits
+        other.end()
+        del other
+        gc.collect()
+        assert [session] == list(plan.watches)
