@@ -361,7 +361,9 @@ class Resolver:
         requester = request.requester
         session = self.session(requester.session_id)
         if session.agent_id != requester.agent_id:
-            raise SessionNotFound(f"agent {requester.agent_id!r} has no session {requester.session_id}")
+            raise SessionNotFound(
+                f"agent {requester.agent_id!r} has no session {requester.session_id}; name a session of its own"
+            )
         if requester.parent_session_id is not None:
             if session.parent is None or session.parent.session_id != requester.parent_session_id:
                 raise InvalidCARPRequest("not the parent of this session", path="/requester/parent_session_id")

@@ -120,7 +120,7 @@ class SessionTable:
             return found
         if session_id in self._ended:
             raise SessionAlreadyEnded(f"session {session_id} has ended; create a new one")
-        raise SessionNotFound(f"there is no session {session_id}")
+        raise SessionNotFound(f"there is no session {session_id}; create it first, or correct the id")
 
     def revoke(self, agent_id: str) -> int:
         """See `Resolver.revoke`."""

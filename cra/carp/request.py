@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -31,6 +31,7 @@ ActionId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\Z")]
 AtlasId = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]*(\.[a-z][a-z0-9-]*)+\Z")]
 Goal = Annotated[str, Meta(min_length=1, max_length=MAX_GOAL)]
 Operation = Literal["resolve", "execute", "validate"]
+_CHOICES = {"carp_version": ("1.0",), "operation": get_args(Operation), "risk_tier": RISK_TIERS}
 
 
 class Requester(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -217,4 +218,14 @@ def invalid_request(error: msgspec.ValidationError) -> InvalidCARPRequest:
     message, _, place = str(error).replace(" - at `key` in `$", " - at `$").partition(" - at `$")
     parts = re.findall(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]", place.rstrip("`"))
     path = "".join("/" + (name or index) for name, index in parts)
-    return InvalidCARPRequest(message, path=path or None)
+    return InvalidCARPRequest(message + _advice(message, path), path=path or None)
+
+
+def _advice(message: str, path: str) -> str:
+    """What to do about it, where the message alone does not say so."""
+    if message.startswith("Invalid enum value"):
+        choices = _CHOICES[path.rpartition("/")[2]]
+        return f"; it is {'one of ' if len(choices) > 1 else ''}{', '.join(choices)}"
+    if message.startswith("Object missing required field"):
+        return "; add it, as the schema carp-request has it"
+    return "; remove it" if message.startswith("Object contains unknown field") else ""

@@ -222,6 +222,25 @@ def test_what_is_no_object_is_refused(document: object) -> None:
     assert "Expected `object`" in found[1]
 
 
+@pytest.mark.parametrize(
+    ("change", "pointer", "advice"),
+    [
+        ({"carp_version": "2.0"}, "/carp_version", "Invalid enum value '2.0'; it is 1.0"),
+        ({"operation": "dance"}, "/operation", "Invalid enum value 'dance'; it is one of resolve, execute, validate"),
+        ({"colour": "red"}, None, "Object contains unknown field `colour`; remove it"),
+        ({"task": {}}, "/task", "Object missing required field `goal`; add it, as the schema carp-request has it"),
+        (
+            {"task": {"goal": "x", "risk_tier": "huge"}},
+            "/task/risk_tier",
+            "Invalid enum value 'huge'; it is one of low, medium, high, critical",
+        ),
+    ],
+)
+def test_what_is_refused_comes_with_advice(change: Document, pointer: str | None, advice: str) -> None:
+    """What would be taken instead, or what to do."""
+    assert (pointer, advice) == problem({**SMALLEST, **change})
+
+
 def test_a_key_that_is_no_string_is_refused() -> None:
     """A mapping can hold what JSON cannot."""
     assert ("/context", "Expected `str`, got `int`") == problem({**SMALLEST, "context": {1: 2}})
