@@ -97,6 +97,7 @@ class Runtime(RuntimeCore):
             clock=clock,
             ids=ids,
             ring=recorder.ring,
+            limits=SlidingWindows(),
             ttl_seconds=options.ttl_seconds,
             idle_seconds=options.idle_seconds,
             life_seconds=options.life_seconds,
@@ -109,7 +110,6 @@ class Runtime(RuntimeCore):
         registry.on_evict = self.forget_policy_sets
         if options.redact is None:
             recorder.on_direct(self.set_direct)
-        self.limits = SlidingWindows()
         self.approvals = ApprovalBook(clock)
         self.threads = ExecutorThreads()
         self.executors: dict[str, Executor] = {}

@@ -30,13 +30,12 @@ from cra.execution.approvals import approval_id as derive_approval_id
 from cra.execution.call import Call, Outcome
 from cra.execution.execute import aexecute, execute
 from cra.execution.idempotency import IdempotencyStore
-from cra.execution.limits import LimitKey, limit_states
+from cra.execution.limits import LimitKey, limit_watches
 from cra.hotpath import SessionCore
 from cra.ids import format_uuid, parse_uuid
 from cra.reference.match import Facts, scalar_text
 from cra.runtime import Runtime, approval_payload, approval_room
 from cra.timing.clock import NS_PER_SECOND
-from cra.timing.rate_limit import LimitState
 from cra.trace.record import REQUEST, RESOLUTION, ResolveRecord, SessionHeader
 
 REMEMBERED_REQUESTS = 65_536
@@ -137,8 +136,9 @@ class Session(SessionCore):
             epoch = runtime.epoch
             now_ns, monotonic_ns = runtime.clock.now_ns(), runtime.clock.monotonic_ns()
             plan = self.plan(ask, now_ns)
-            states = self._limit_states(plan, monotonic_ns)
-            exhausted = tuple([index for index, state in enumerate(states) if state.exhausted])
+            watches = limit_watches(self, plan)
+            states = runtime.limits.states(watches, monotonic_ns)
+            exhausted = watches.exhausted(states)
             ruling = plan.ruling(exhausted)
             injected, cut = plan.context.select(ask.goal, ask.context_hints, ask.context_budget)
             if base is None:
@@ -155,7 +155,7 @@ class Session(SessionCore):
                 )
                 if not (exhausted or is_payload or self.parent):
                     second = now_ns // NS_PER_SECOND if plan.policy_set.depends_on_time else -1
-                    self.set_shortcut(epoch, second, plan, ruling, template)
+                    self.set_shortcut(epoch, second, plan, ruling, template, watches)
             resolution = Resolution(
                 header=self.header,
                 base=base,
@@ -174,9 +174,6 @@ class Session(SessionCore):
                 self.remember(resolution)
             runtime.resolutions += 1
         return resolution
-
-    def _limit_states(self, plan: Plan, now_ns: int) -> tuple[LimitState, ...]:
-        return limit_states(self, plan, now_ns) if plan.limits else ()
 
     def plan(self, ask: Ask, now_ns: int) -> Plan:
         """The plan for a request of this session, as of the wall-clock time `now_ns`."""

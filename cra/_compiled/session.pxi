@@ -71,14 +71,27 @@ cdef class RuntimeCore:
 
     cdef public object clock, ids, resolution_type
     cdef readonly Ring ring
+    cdef readonly SlidingWindows limits
     cdef public int64_t epoch, resolutions, idle_ns, life_ns, ttl_seconds
     cdef public bint direct
     cdef bint _system_clock, _random_ids
 
-    def __init__(self, *, clock, ids, Ring ring not None, ttl_seconds, idle_seconds, life_seconds, resolution_type):
+    def __init__(
+        self,
+        *,
+        clock,
+        ids,
+        Ring ring not None,
+        SlidingWindows limits not None,
+        ttl_seconds,
+        idle_seconds,
+        life_seconds,
+        resolution_type,
+    ):
         self.clock = clock
         self.ids = ids
         self.ring = ring
+        self.limits = limits
         self.ttl_seconds = ttl_seconds
         self.idle_ns = int(min(idle_seconds * _NS_PER_SECOND, 2 ** _FOR_EVER_NS_LOG2))
         self.life_ns = int(min(life_seconds * _NS_PER_SECOND, 2 ** _FOR_EVER_NS_LOG2))
@@ -105,8 +118,9 @@ cdef class SessionCore:
     cdef public int64_t started_ns, active_ns
     # The shortcut; `_plan` None where there is none.
     cdef int64_t _epoch, _second
-    cdef object _plan, _ruling, _select
-    cdef bint _limited
+    cdef object _plan, _ruling
+    cdef GoalSelector _selector
+    cdef Watches _watches
     cdef uint32_t _template
     cdef list _recent
     cdef Py_ssize_t _oldest
@@ -171,20 +185,18 @@ cdef class SessionCore:
             return None
         if monotonic_ns - self.active_ns > runtime.idle_ns or monotonic_ns - self.started_ns > runtime.life_ns:
             return None
-        cdef object states = ()
-        cdef object state
-        if self._limited:
-            states = self._limit_states(self._plan, monotonic_ns)
-            for state in states:
-                if state.exhausted:
-                    return None
+        cdef tuple states = self._watches.unused
+        if states:
+            states = runtime.limits.states(self._watches, monotonic_ns)
+            if self._watches.exhausted(states):
+                return None
         cdef Py_ssize_t text_length
         cdef const char *text
         try:
             text = PyUnicode_AsUTF8AndSize(goal, &text_length)
         except UnicodeEncodeError:
             return None
-        cdef object blocks = self._select(goal, (), None)
+        cdef object blocks = self._selector.select(goal)
         cdef tuple injected = <tuple>PyTuple_GET_ITEM(blocks, 0)
         cdef tuple cut = <tuple>PyTuple_GET_ITEM(blocks, 1)
         cdef uint8_t base[16]
@@ -258,19 +270,19 @@ cdef class SessionCore:
         cra_ring_commit(ring, position, length)
         return True
 
-    def set_shortcut(self, epoch, second, plan, ruling, template):
+    def set_shortcut(self, epoch, second, plan, ruling, template, Watches watches not None):
         """Remember what a plain resolve came to; `epoch` was read before the plan was looked up."""
         self._epoch = epoch
         self._second = second
         self._ruling = ruling
         self._template = template
-        self._select = plan.context.select
-        self._limited = bool(plan.limits)
+        self._selector = plan.context.selector
+        self._watches = watches
         self._plan = plan
 
     def forget_shortcut(self):
         """The next resolve goes the long way: the session has ended, or its grants have changed."""
-        self._plan = self._ruling = self._select = None
+        self._plan = self._ruling = self._selector = self._watches = None
 
     def remember(self, resolution):
         """Keep a resolution, to be found by its id: the last 1,024 of them."""

@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from cra.carp.conditions import RiskTier
     from cra.carp.plan import Plan, Ruling
     from cra.carp.resolution import Resolution
-    from cra.hotpath import Ring
+    from cra.hotpath import Ring, SlidingWindows, Watches
     from cra.ids import IdSource
     from cra.timing.clock import Clock
-    from cra.timing.rate_limit import LimitState
     from cra.trace.record import SessionHeader
 
 MAX_GOAL: Final = 10_000
@@ -39,17 +38,18 @@ class Shortcut:
     """What a plain resolve of one session comes to while nothing changes.
 
     `second` is the wall-clock second that the plan holds for, -1 where it does not depend on the time. `ruling` is the plan's
-    with no limit exhausted, `template` its number in the ring.
+    with no limit exhausted, `template` its number in the ring, `watches` its limits as they are counted for the session.
     """
 
-    __slots__ = ("epoch", "plan", "ruling", "second", "template")
+    __slots__ = ("epoch", "plan", "ruling", "second", "template", "watches")
 
-    def __init__(self, epoch: int, second: int, plan: Plan, ruling: Ruling, template: int) -> None:
+    def __init__(self, epoch: int, second: int, plan: Plan, ruling: Ruling, template: int, watches: Watches) -> None:
         self.epoch = epoch
         self.second = second
         self.plan = plan
         self.ruling = ruling
         self.template = template
+        self.watches = watches
 
 
 class RuntimeCore:
@@ -65,6 +65,7 @@ class RuntimeCore:
         clock: Clock,
         ids: IdSource,
         ring: Ring,
+        limits: SlidingWindows,
         ttl_seconds: int,
         idle_seconds: float,
         life_seconds: float,
@@ -73,6 +74,7 @@ class RuntimeCore:
         self.clock = clock
         self.ids = ids
         self.ring = ring
+        self.limits = limits
         self.ttl_seconds = ttl_seconds
         self.idle_ns = int(min(idle_seconds * NS_PER_SECOND, _FOR_EVER_NS))
         self.life_ns = int(min(life_seconds * NS_PER_SECOND, _FOR_EVER_NS))
@@ -148,14 +150,14 @@ class SessionCore:
             return None
         if monotonic_ns - self.active_ns > runtime.idle_ns or monotonic_ns - self.started_ns > runtime.life_ns:
             return None
-        states = self._limit_states(shortcut.plan, monotonic_ns)
-        if any(state.exhausted for state in states):
+        states = runtime.limits.states(shortcut.watches, monotonic_ns)
+        if shortcut.watches.exhausted(states):
             return None
         try:
             text = goal.encode()
         except UnicodeEncodeError:
             return None
-        injected, cut = shortcut.plan.context.select(goal, (), None)
+        injected, cut = shortcut.plan.context.selector.select(goal)
         base = runtime.ids.draw(now_ns // 1_000_000)
         record = encode_resolve(self.number, base, now_ns, shortcut.template, text, injected=injected, cut=cut)
         if not runtime.ring.put(record):
@@ -178,9 +180,11 @@ class SessionCore:
         runtime.resolutions += 1
         return resolution
 
-    def set_shortcut(self, epoch: int, second: int, plan: Plan, ruling: Ruling, template: int) -> None:
+    def set_shortcut(
+        self, epoch: int, second: int, plan: Plan, ruling: Ruling, template: int, watches: Watches
+    ) -> None:
         """Remember what a plain resolve came to; `epoch` was read before the plan was looked up."""
-        self._shortcut = Shortcut(epoch, second, plan, ruling, template)
+        self._shortcut = Shortcut(epoch, second, plan, ruling, template, watches)
 
     def forget_shortcut(self) -> None:
         """The next resolve goes the long way: the session has ended, or its grants have changed."""
@@ -200,10 +204,6 @@ class SessionCore:
 
     def forget_resolutions(self) -> None:
         self._recent, self._oldest = [], 0
-
-    @abstractmethod
-    def _limit_states(self, plan: Plan, now_ns: int) -> tuple[LimitState, ...]:
-        """What the limits of a plan stand at for this session."""
 
     @abstractmethod
     def _resolve(
