@@ -11,7 +11,6 @@ from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
 import threading as _threading
 
-from cra.ids import RandomIds as _RandomIds
 from cra.timing.clock import SystemClock as _SystemClock
 
 MAX_GOAL = 10_000
@@ -69,7 +68,8 @@ cdef class SessionLock:
 cdef class RuntimeCore:
     """What the resolves of all sessions of a runtime share; see `cra.reference.session_core.RuntimeCore`."""
 
-    cdef public object clock, ids, resolution_type
+    cdef public object clock, ids
+    cdef readonly type resolution_type
     cdef readonly Ring ring
     cdef readonly SlidingWindows limits
     cdef public int64_t epoch, resolutions, idle_ns, life_ns, ttl_seconds
@@ -86,7 +86,7 @@ cdef class RuntimeCore:
         ttl_seconds,
         idle_seconds,
         life_seconds,
-        resolution_type,
+        type resolution_type not None,
     ):
         self.clock = clock
         self.ids = ids
@@ -100,7 +100,7 @@ cdef class RuntimeCore:
         self.direct = False
         self.resolutions = 0
         self._system_clock = type(clock) is _SystemClock
-        self._random_ids = type(ids) is _RandomIds
+        self._random_ids = type(ids) is RandomIds
 
     def note_change(self):
         """The atlases have changed: no shortcut holds any more."""
@@ -200,22 +200,23 @@ cdef class SessionCore:
         cdef tuple injected = <tuple>PyTuple_GET_ITEM(blocks, 0)
         cdef tuple cut = <tuple>PyTuple_GET_ITEM(blocks, 1)
         cdef uint8_t base[16]
-        cdef object drawn = None
+        cdef bytes drawn
         if runtime._random_ids:
             _draw_uuid7(now_ns // _NS_PER_MS, base)
         else:
-            drawn = runtime.ids.draw(now_ns // _NS_PER_MS)
-            memcpy(base, <const char *>(<bytes>drawn.to_bytes(16, "big")), 16)
+            drawn = runtime.ids.draw(now_ns // _NS_PER_MS).to_bytes(16, "big")
+            memcpy(base, <const char *>drawn, 16)
         # The plan may have called into Python, which may have run another thread.
         if not runtime.direct or self._epoch != runtime.epoch or self._own_lock.depth or self._plan is None:
             return _uuid_number(base)
         if not self._record(base, now_ns, injected, cut, text, text_length):
             return _uuid_number(base)
         self.active_ns = monotonic_ns
-        cdef object resolution = _make_resolution(
+        cdef object resolution = new_resolution(
             runtime.resolution_type,
             self.header,
             base,
+            None,
             now_ns,
             monotonic_ns + runtime.ttl_seconds * _NS_PER_SECOND,
             runtime.ttl_seconds,
@@ -236,7 +237,7 @@ cdef class SessionCore:
         cdef Py_ssize_t injected_count = PyTuple_GET_SIZE(injected), cut_count = PyTuple_GET_SIZE(cut), index
         cdef uint64_t length = _RESOLVE_BYTES + 2 * (injected_count + cut_count) + text_length
         cdef uint64_t position
-        cdef cra_ring *ring = self.runtime_core.ring._ring
+        cdef cra_ring *ring = self.runtime_core.ring.ring
         if injected_count > 0xFFFF or cut_count > 0xFFFF:
             return False  # the long way says what is wrong
         cdef uint8_t *record = <uint8_t *>cra_ring_claim(ring, length, &position)
