@@ -50,13 +50,11 @@ def session_of(resolver: cra.Resolver) -> cra.Session:
 
 def paced(session: cra.Session, resolver: cra.Resolver, count: int, burst: int = 5_000) -> Histogram:
     """Resolves in bursts that the ring holds easily; the worker catches up in between."""
-    histogram = Histogram()
     times: list[int] = []
     while len(times) < count:
         times += measure(lambda: session.resolve(GOAL), burst).times
         resolver.flush()
-    histogram = Histogram(times)
-    return histogram
+    return Histogram(times)
 
 
 @case("timer")
@@ -138,22 +136,18 @@ def resolve_cold(count: int) -> Histogram:
 def _threads(number: int) -> Case:
     def run(count: int) -> Histogram:
         times: list[int] = []
+
+        def work(session: cra.Session) -> None:
+            times.extend(measure(lambda: session.resolve(GOAL), max(1, 5_000 // number)).times)
+
         with runtime() as resolver:
             sessions = [session_of(resolver) for _ in range(number)]
             for _ in range(max(1, count // 5_000)):
-                found: list[Histogram] = []
-                each = max(1, 5_000 // number)
-                threads = [
-                    threading.Thread(
-                        target=lambda session=session: found.append(measure(lambda: session.resolve(GOAL), each))
-                    )
-                    for session in sessions
-                ]
+                threads = [threading.Thread(target=work, args=(session,)) for session in sessions]
                 for thread in threads:
                     thread.start()
                 for thread in threads:
                     thread.join()
-                times += [time for histogram in found for time in histogram.times]
                 resolver.flush()
         return Histogram(times)
 
@@ -267,7 +261,11 @@ def _execute(inline: bool) -> Case:
                 resolver.flush()
         return Histogram(times)
 
-    where = "on the caller's thread (`inline=True`)" if inline else "on a thread of its own, so that a timeout ends the wait"
+    where = (
+        "on the caller's thread (`inline=True`)"
+        if inline
+        else "on a thread of its own, so that a timeout ends the wait"
+    )
     run.__doc__ = f"`session.execute` of an executor that does nothing, {where}"
     return run
 

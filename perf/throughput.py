@@ -34,15 +34,14 @@ def _records(session: cra.Session, count: int) -> None:
 
 def _worker(storage: str, atlas: Path) -> Case:
     def run(count: int) -> Figures:
-        with tempfile.TemporaryDirectory() as folder:
-            with runtime(atlas, storage.format(folder=folder)) as resolver:
-                session = session_of(resolver)
-                before = resolver.stats().recorder.events_recorded
-                started = time.perf_counter()
-                _records(session, count)
-                resolver.flush()
-                elapsed = time.perf_counter() - started
-                events = resolver.stats().recorder.events_recorded - before
+        with tempfile.TemporaryDirectory() as folder, runtime(atlas, storage.format(folder=folder)) as resolver:
+            session = session_of(resolver)
+            before = resolver.stats().recorder.events_recorded
+            started = time.perf_counter()
+            _records(session, count)
+            resolver.flush()
+            elapsed = time.perf_counter() - started
+            events = resolver.stats().recorder.events_recorded - before
         return {"events/s": events / elapsed, "resolves/s": count / elapsed, "events": events}
 
     run.__doc__ = f"resolves as fast as they go, until every event is in `{storage.split('{')[0]}`"
@@ -62,7 +61,7 @@ def verify_file(count: int) -> Figures:
     with tempfile.TemporaryDirectory() as folder:
         for name, sessions in (("one session", 1), ("100 sessions", 100)):
             path = Path(folder) / f"{sessions}.jsonl"
-            with cra.Resolver(storage=f"jsonl:////{folder}/{sessions}") as resolver:
+            with cra.Resolver(storage=f"jsonl:///{folder}/{sessions}") as resolver:
                 resolver.load_atlas(GOLDEN)
                 opened = [resolver.create_session(agent_id="bench", goal=GOAL) for _ in range(sessions)]
                 for n in range(count // 4):

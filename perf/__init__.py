@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m perf`. README.md has the figures."""
