@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from cra.reference.expander import Expander
 from cra.reference.match import conditions_hold, window_contains
-from cra.reference.ring import Ring
 from cra.reference.session_core import RuntimeCore, SessionCore, SessionLock
 
 
@@ -43,6 +42,8 @@ if TYPE_CHECKING:  # type checkers read the reference
     from cra.reference.handoff import Handoff
     from cra.reference.keywords import GoalSelector, KeywordMatcher
     from cra.reference.lines import feed_lines
+    from cra.reference.ring import Ring
+    from cra.reference.ring_scan import scan_ring
     from cra.reference.sliding_windows import Reservation, SlidingWindows, Watches
     from cra.strictjson import plain_copy
 
@@ -53,6 +54,7 @@ elif _COMPILED := _wants_compiled():
         Handoff,
         KeywordMatcher,
         Reservation,
+        Ring,
         SlidingWindows,
         Watches,
         canonical_json,
@@ -62,6 +64,7 @@ elif _COMPILED := _wants_compiled():
         glob_match,
         hash_value,
         plain_copy,
+        scan_ring,
         seal,
         verify_chain,
     )
@@ -72,6 +75,8 @@ else:
     from cra.reference.handoff import Handoff
     from cra.reference.keywords import GoalSelector, KeywordMatcher
     from cra.reference.lines import feed_lines
+    from cra.reference.ring import Ring
+    from cra.reference.ring_scan import scan_ring
     from cra.reference.sliding_windows import Reservation, SlidingWindows, Watches
     from cra.strictjson import plain_copy
 
@@ -102,6 +107,7 @@ __all__ = [
     "hash_value",
     "implementation",
     "plain_copy",
+    "scan_ring",
     "seal",
     "verify_chain",
     "window_contains",

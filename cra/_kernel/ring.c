@@ -1,11 +1,12 @@
 /* Claims, commits, reads. How the orders fit together:
  *
  * - Room is taken by compare-and-swap before the head moves, so that what is claimed or reserved always has room, and a full ring is
- *   seen before anything is claimed. All changes of `room` are read-modify-writes, so a take synchronises with every `free` before.
+ *   seen before anything is claimed. All changes of the account are read-modify-writes, so a take synchronises with every `free`
+ *   before it.
  * - The head moves with acquire and release: the place that a producer gets may have been freed later than its own take, but never
  *   later than those of the producers who claimed before it.
- * - The commit word is stored last. It is sequentially consistent, as is the look at the bell behind it: either the producer sees
- *   that the consumer sleeps, or the consumer sees the record before it falls asleep. */
+ * - The commit word is stored last, with release. The look at the bell behind it may be taken before the store is visible, for a
+ *   fence would cost as much as all the rest; ring_wait.c says why nobody sleeps through it. */
 #include "ring.h"
 #include "crc32.h"
 #include "ring_internal.h"
@@ -52,7 +53,7 @@ cra_ring *cra_ring_open(uint64_t size, int fd, uint64_t secret) {
     }
     pthread_mutex_init(&ring->mutex, NULL);
     pthread_cond_init(&ring->condition, NULL);
-    atomic_init(&ring->room, size);
+    atomic_init(&ring->account, size / 8);
     atomic_init(&ring->generation, atomic_load(&forks));
     return ring;
 }
@@ -81,20 +82,20 @@ cra_ring_status cra_ring_state(const cra_ring *ring) {
     return atomic_load(&ring->closed) ? CRA_RING_CLOSED : CRA_RING_FORKED;
 }
 
-static bool take(cra_ring *ring, uint64_t need) {
-    uint64_t room = atomic_load_explicit(&ring->room, memory_order_relaxed);
+/* Takes the room for `need` bytes and counts `claims` (0 or CRA_RING_ONE_CLAIM). */
+static bool take(cra_ring *ring, uint64_t need, uint64_t claims) {
+    uint64_t account = atomic_load_explicit(&ring->account, memory_order_relaxed);
     do {
-        if (room < need)
+        if ((account & CRA_RING_ROOM_MASK) < need / 8)
             return false;
-    } while (!atomic_compare_exchange_weak_explicit(&ring->room, &room, room - need, memory_order_acquire, memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&ring->account, &account, account - need / 8 + claims, memory_order_acquire,
+                                                    memory_order_relaxed));
     return true;
 }
 
-static void give(cra_ring *ring, uint64_t nbytes) {
-    if (nbytes == 0)
-        return;
-    atomic_fetch_add_explicit(&ring->room, nbytes, memory_order_seq_cst);
-    if (atomic_load_explicit(&ring->room_waiters, memory_order_seq_cst) > 0)
+static void give(cra_ring *ring, uint64_t nbytes, uint64_t claims) {
+    atomic_fetch_add_explicit(&ring->account, nbytes / 8 + claims, memory_order_seq_cst);
+    if (nbytes > 0 && atomic_load_explicit(&ring->room_waiters, memory_order_seq_cst) > 0)
         cra_ring_wake_producers(ring);
 }
 
@@ -104,7 +105,7 @@ static void *claim_taken(cra_ring *ring, uint64_t need, uint64_t *position) {
 }
 
 void *cra_ring_claim(cra_ring *ring, uint64_t length, uint64_t *position) {
-    if (!is_open(ring) || length > cra_ring_max_record(ring) || !take(ring, cra_ring_frame_size(length)))
+    if (!is_open(ring) || length > cra_ring_max_record(ring) || !take(ring, cra_ring_frame_size(length), CRA_RING_ONE_CLAIM))
         return NULL;
     return claim_taken(ring, cra_ring_frame_size(length), position);
 }
@@ -115,8 +116,7 @@ void cra_ring_commit(cra_ring *ring, uint64_t position, uint64_t length) {
     memcpy(frame + 12, &stored, 4);
     const uint32_t checksum = cra_crc32(0, frame + 12, 4 + length);
     memcpy(frame + 8, &checksum, 4);
-    atomic_fetch_add_explicit(&ring->puts, 1, memory_order_relaxed);
-    atomic_store_explicit((_Atomic uint64_t *)(void *)frame, cra_ring_mix(position, ring->secret), memory_order_seq_cst);
+    atomic_store_explicit((_Atomic uint64_t *)(void *)frame, cra_ring_mix(position, ring->secret), memory_order_release);
     if (atomic_load_explicit(&ring->bell, memory_order_seq_cst) == CRA_RING_ASLEEP)
         cra_ring_ring_bell(ring);
 }
@@ -133,7 +133,7 @@ bool cra_ring_put(cra_ring *ring, const void *record, uint64_t length) {
 }
 
 bool cra_ring_reserve(cra_ring *ring, uint64_t nbytes) {
-    if (!is_open(ring) || nbytes > cra_ring_max_record(ring) || !take(ring, cra_ring_frame_size(nbytes)))
+    if (!is_open(ring) || nbytes > cra_ring_max_record(ring) || !take(ring, cra_ring_frame_size(nbytes), 0))
         return false;
     atomic_fetch_add_explicit(&ring->reserved, cra_ring_frame_size(nbytes), memory_order_relaxed);
     return true;
@@ -155,7 +155,7 @@ static bool end_reservation(cra_ring *ring, uint64_t nbytes) {
 bool cra_ring_release(cra_ring *ring, uint64_t nbytes) {
     if (!end_reservation(ring, nbytes))
         return false;
-    give(ring, cra_ring_frame_size(nbytes));
+    give(ring, cra_ring_frame_size(nbytes), 0);
     return true;
 }
 
@@ -164,7 +164,7 @@ void *cra_ring_claim_reserved(cra_ring *ring, uint64_t length, uint64_t nbytes, 
         return NULL;
     const uint64_t need = cra_ring_frame_size(length);
     void *place = claim_taken(ring, need, position);
-    give(ring, cra_ring_frame_size(nbytes) - need);
+    give(ring, cra_ring_frame_size(nbytes) - need, CRA_RING_ONE_CLAIM);
     return place;
 }
 
@@ -190,7 +190,9 @@ int cra_ring_peek(cra_ring *ring, const uint8_t **record, uint32_t *length) {
 
 void cra_ring_advance(cra_ring *ring, uint32_t length) {
     const uint64_t position = atomic_load_explicit(&ring->position, memory_order_relaxed);
-    atomic_store_explicit(&ring->position, position + cra_ring_frame_size(length), memory_order_relaxed);
+    const uint64_t reads = atomic_load_explicit(&ring->reads, memory_order_relaxed);
+    atomic_store_explicit(&ring->reads, reads + 1, memory_order_release);
+    atomic_store_explicit(&ring->position, position + cra_ring_frame_size(length), memory_order_release);
 }
 
 bool cra_ring_free(cra_ring *ring, uint64_t position) {
@@ -200,6 +202,32 @@ bool cra_ring_free(cra_ring *ring, uint64_t position) {
     /* The tail before its seal: a crash in between leaves the old one, by its seal. */
     atomic_store_explicit(ring->tail, position, memory_order_release);
     atomic_store_explicit(ring->seal, cra_ring_mix(position, ring->secret), memory_order_release);
-    give(ring, position - tail);
+    give(ring, position - tail, 0);
     return true;
+}
+
+uint64_t cra_ring_head(const cra_ring *ring) {
+    return atomic_load(ring->head);
+}
+
+uint64_t cra_ring_tail(const cra_ring *ring) {
+    return atomic_load(ring->tail);
+}
+
+uint64_t cra_ring_position(const cra_ring *ring) {
+    return atomic_load(&ring->position);
+}
+
+uint64_t cra_ring_reserved(const cra_ring *ring) {
+    return atomic_load(&ring->reserved);
+}
+
+uint64_t cra_ring_room(const cra_ring *ring) {
+    return (atomic_load(&ring->account) & CRA_RING_ROOM_MASK) * 8;
+}
+
+uint64_t cra_ring_puts(const cra_ring *ring) {
+    /* Claims are ahead of reads, by less than their count can wrap. */
+    const uint64_t reads = atomic_load(&ring->reads), claims = atomic_load(&ring->account) >> CRA_RING_ROOM_BITS;
+    return reads + ((claims - reads) & (UINT64_MAX >> CRA_RING_ROOM_BITS));
 }

@@ -44,13 +44,13 @@ typedef struct {
     uint64_t size, secret;
     _Atomic uint64_t *head, *tail, *seal; /* in the header */
     /* Written by producers. */
-    _Alignas(128) _Atomic uint64_t room; /* bytes neither used nor reserved */
-    _Atomic uint64_t reserved;
-    _Atomic uint64_t puts; /* records */
+    _Alignas(128) _Atomic uint64_t account; /* room and claims in one word: see ring_internal.h */
+    _Atomic uint64_t reserved;              /* bytes */
     /* Written by the consumer. */
     _Alignas(128) _Atomic uint64_t position;
-    uint64_t waited_at; /* the position at its last wait */
-    int64_t worked_ns;  /* when it last had got further */
+    _Atomic uint64_t reads; /* records */
+    uint64_t waited_at;     /* the position at its last wait */
+    int64_t worked_ns;      /* when it last had got further */
     /* Written where one side tells the other, and by close. */
     _Alignas(128) _Atomic uint32_t bell; /* how the consumer sleeps */
     _Atomic uint32_t woken;
@@ -105,6 +105,14 @@ bool cra_ring_free(cra_ring *ring, uint64_t position);
 int cra_ring_wait(cra_ring *ring, int64_t timeout_ns);
 void cra_ring_wake(cra_ring *ring);
 
+/* Positions (head: of the next claim, tail: freed up to here, position: read up to here) and bytes (room: neither used nor reserved), as
+ * of some moment during the call; puts: the records since the beginning. */
+uint64_t cra_ring_head(const cra_ring *ring);
+uint64_t cra_ring_tail(const cra_ring *ring);
+uint64_t cra_ring_position(const cra_ring *ring);
+uint64_t cra_ring_room(const cra_ring *ring);
+uint64_t cra_ring_reserved(const cra_ring *ring);
+uint64_t cra_ring_puts(const cra_ring *ring);
 uint64_t cra_ring_mix(uint64_t position, uint64_t secret);
 
 /* Recovery: what is in the image of a ring's file. */

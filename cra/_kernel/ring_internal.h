@@ -4,6 +4,11 @@
 
 #include "ring.h"
 
+/* `account`: the room in units of 8 bytes, and above it the number of claims, modulo 2^36. One atomic operation does both. */
+#define CRA_RING_ROOM_BITS 28
+#define CRA_RING_ROOM_MASK ((UINT64_C(1) << CRA_RING_ROOM_BITS) - 1)
+#define CRA_RING_ONE_CLAIM (UINT64_C(1) << CRA_RING_ROOM_BITS)
+
 /* Values of `bell`. */
 #define CRA_RING_AWAKE 0u
 #define CRA_RING_NAPPING 1u /* wakes by itself within a millisecond */

@@ -73,20 +73,24 @@ int cra_ring_wait(cra_ring *ring, int64_t timeout_ns) {
         ring->waited_at = position;
         ring->worked_ns = now;
     }
-    for (;; now = now_ns()) {
-        if (atomic_exchange(&ring->woken, 0) || cra_ring_state(ring) != CRA_RING_OPEN || cra_ring_has_record(ring))
-            return 1;
-        if (now >= deadline)
-            return 0;
-        const bool naps = now - ring->worked_ns < ALERT_NS;
-        const uint32_t how = naps ? CRA_RING_NAPPING : CRA_RING_ASLEEP;
-        int result = 0;
-        atomic_store(&ring->bell, how);
-        if (!atomic_load(&ring->woken) && !cra_ring_has_record(ring))
-            result = sleep_on(ring, &ring->bell, how, shorter(deadline - now, naps ? NAP_NS : LONGEST_NS));
-        atomic_store(&ring->bell, CRA_RING_AWAKE);
-        if (result < 0)
-            return -1;
+    /* A producer may look at the bell before its record is visible here, and miss that it is set. So the bell stays set for the length
+     * of a nap before the consumer relies on it: by then whatever was stored before a look that missed it has long been visible. */
+    int64_t set_ns = now;
+    for (int slept = 0;; now = now_ns()) {
+        const bool awake = atomic_exchange(&ring->woken, 0) || cra_ring_state(ring) != CRA_RING_OPEN || cra_ring_has_record(ring);
+        if (awake || slept < 0 || now >= deadline) {
+            atomic_store(&ring->bell, CRA_RING_AWAKE);
+            return awake ? 1 : slept;
+        }
+        const uint32_t how = now - ring->worked_ns < ALERT_NS ? CRA_RING_NAPPING : CRA_RING_ASLEEP;
+        if (atomic_load(&ring->bell) != how) {
+            atomic_store(&ring->bell, how);
+            set_ns = now_ns();
+            if (atomic_load(&ring->woken)) /* it was set before the bell was */
+                continue;
+        }
+        const bool relies = how == CRA_RING_ASLEEP && now - set_ns >= NAP_NS;
+        slept = sleep_on(ring, &ring->bell, how, shorter(deadline - now, relies ? LONGEST_NS : NAP_NS));
     }
 }
 
@@ -113,7 +117,7 @@ int cra_ring_wait_room(cra_ring *ring, uint64_t nbytes, int64_t timeout_ns) {
         if (cra_ring_state(ring) != CRA_RING_OPEN)
             break;
         result = 1;
-        if (atomic_load(&ring->room) >= need)
+        if (cra_ring_room(ring) >= need)
             break;
         result = 0;
         const int64_t now = now_ns();

@@ -71,10 +71,10 @@ def scan_ring(source: int | bytes | bytearray | memoryview) -> RingScan:
 
     Raises `StorageError` for what is not a ring of this format, or has a damaged identity, or cannot be read.
     """
-    image = _read(source) if isinstance(source, int) else bytes(source)
+    image = read_image(source) if isinstance(source, int) else bytes(source)
     if not image.strip(b"\0"):
         return RingScan(0, 0, 0, 0, [], [])
-    size, secret, pid = _identify(image)
+    size, secret, pid = identify(image)
     image = image.ljust(DATA_OFFSET, b"\0")
     (head,) = WORD.unpack_from(image, HEAD_OFFSET)
     tail, seal = struct.unpack_from("<QQ", image, TAIL_OFFSET)
@@ -146,8 +146,8 @@ def _slice(data: bytes, position: int, length: int) -> bytes:
     return first + data[: length - len(first)]
 
 
-def _identify(image: bytes) -> tuple[int, int, int]:
-    """Size, secret and pid of a ring."""
+def identify(image: bytes) -> tuple[int, int, int]:
+    """Size, secret and pid of a ring. Raises `StorageError` as `scan_ring` does."""
     if not image.startswith(MAGIC):
         raise StorageError("this is not a ring file: it does not begin as one")
     if len(image) < IDENTITY.size:
@@ -162,7 +162,8 @@ def _identify(image: bytes) -> tuple[int, int, int]:
     return size, secret, pid
 
 
-def _read(fd: int) -> bytes:
+def read_image(fd: int) -> bytes:
+    """All that is in a file. Raises `StorageError` where it cannot be read."""
     image = bytearray()
     try:
         while part := os.pread(fd, 2**24, len(image)):
