@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from json.encoder import encode_basestring
-from typing import Final, Protocol
+from typing import Final
 
 from cra.errors import InvalidTraceEvent
 from cra.ids import format_uuid
@@ -25,7 +25,9 @@ from cra.reference.records import (
     ResolveRecord,
     TemplateRecord,
     decode,
+    refuse,
 )
+from cra.reference.ring import Ring
 from cra.timing.clock import format_timestamp
 from cra.trace.batch import Batch
 from cra.trace.event import GENESIS_HASH, TRACE_VERSION
@@ -36,15 +38,8 @@ Draft = tuple[str, str]
 """Event type and canonical payload."""
 
 DEFAULT_DRAIN_BYTES: Final = 2**20
+_MAX_ID: Final = 2**128 - 1
 _NEW: Final[Head] = (0, GENESIS_HASH, 0)
-
-
-class RecordSource(Protocol):
-    """What `drain` needs of a ring."""
-
-    def read(self) -> bytes | None:
-        """The next record; None where there is none yet."""
-        ...
 
 
 class _Session:
@@ -68,6 +63,8 @@ class Expander:
         self.records = 0
         self.events = 0
         self.refused = 0
+        self._interrupted = False
+        self._ring: Ring | None = None
         self._unopened = dict(heads or {})
         self._sessions: dict[int, _Session] = {}
         self._templates: dict[int, TemplateRecord] = {}
@@ -93,7 +90,7 @@ class Expander:
         self.records += 1
         self._pending_records += 1
 
-    def drain(self, ring: RecordSource, max_bytes: int = DEFAULT_DRAIN_BYTES) -> int:
+    def drain(self, ring: Ring, max_bytes: int = DEFAULT_DRAIN_BYTES) -> int:
         """Feed what `ring` holds until `max_bytes` are pending or nothing is left; returns how many records were taken.
 
         A record that `feed` would not take is counted in `refused` and changes nothing else.
@@ -106,6 +103,33 @@ class Expander:
             except InvalidTraceEvent:
                 self.refused += 1
         return taken
+
+    def run(self, ring: Ring, timeout_s: float | None = None) -> bool:
+        """Expand what `ring` holds and what comes, for the chains alone: lines are forgotten and the ring is freed at once.
+
+        Returns True after a call of `interrupt`, False when nothing came for `timeout_s`
+        seconds (None: wait for ever). Raises what `ring.read` raises.
+        """
+        self._ring = ring
+        try:
+            while True:
+                taken = self.drain(ring)
+                self.discard()
+                ring.free(ring.position)
+                if self._interrupted:
+                    self._interrupted = False
+                    return True
+                if not taken and not ring.wait(timeout_s):
+                    return False
+        finally:
+            self._ring = None
+
+    def interrupt(self) -> None:
+        """Have `run`, the call under way or else the next one, return. For any thread."""
+        self._interrupted = True
+        ring = self._ring
+        if ring is not None:
+            ring.wake()
 
     def take(self, position: int) -> Batch | None:
         """What is pending, as a batch that reaches to `position` in the ring; None where no line is. Nothing is pending then."""
@@ -134,20 +158,20 @@ class Expander:
         session = self._sessions.get(number)
         if session is None:
             if define is None:
-                raise InvalidTraceEvent(f"session {number} is named by a record and defined by none before it")
+                raise refuse("its session is defined by no record before it")
             return _Session(define, self._unopened.get(define[0], _NEW))
         if define is not None and define != session.define:
-            raise InvalidTraceEvent(f"session {number} is defined twice, with other ids")
+            raise refuse("it defines its session a second time, with other ids")
         return session
 
     def _resolve(self, record: ResolveRecord) -> Iterator[Draft]:
         """The events of a resolve, in order. PROTOCOL: Events of a resolve."""
         template = self._templates.get(record.template)
         if template is None:
-            raise InvalidTraceEvent(f"template {record.template} is named by a record and defined by none before it")
+            raise refuse("its template is defined by no record before it")
         if any(index >= len(template.blocks) for index in (*record.injected, *record.cut)):
-            raise InvalidTraceEvent(f"a record names a block that template {record.template} does not have")
-        request_id = record.request_id or format_uuid(record.base + REQUEST)
+            raise refuse("it names a block that its template does not have")
+        request_id = record.request_id or _derive(record.base, REQUEST)
         if record.payload:
             yield "carp.request.received", record.text
         else:
@@ -163,7 +187,7 @@ class Expander:
             f'{{"allowed_count":{template.allowed},"context_block_count":{len(record.injected)}'
             f',"decision_type":"{template.decision}","denied_count":{template.denied}'
             f',"policy_set":"{template.policy_set}","request_id":"{request_id}"'
-            f',"resolution_id":"{format_uuid(record.base + RESOLUTION)}","ttl_seconds":{template.ttl_seconds}}}'
+            f',"resolution_id":"{_derive(record.base, RESOLUTION)}","ttl_seconds":{template.ttl_seconds}}}'
         )
         yield "carp.resolution.completed", completed
 
@@ -177,7 +201,7 @@ class Expander:
         span_id = format_uuid(record.base if span is None else span)
         size = 0
         for offset, (event_type, payload) in enumerate(drafts):
-            event_id = format_uuid(record.base + FIRST_EVENT + offset)
+            event_id = _derive(record.base, FIRST_EVENT + offset)
             parent = "" if event_type == "session.started" else session_span
             event_hash = hashlib.sha256(
                 f"{TRACE_VERSION}{event_id}{trace_id}{span_id}{parent}{session_id}{sequence}{timestamp}"
@@ -210,3 +234,8 @@ class Expander:
             _, size_before, events_before = self._runs.pop()
             size, events = size + size_before, events + events_before
         self._runs.append((session_id, size, events))
+
+
+def _derive(base: int, offset: int) -> str:
+    """The id that far behind a draw, which leaves room for that; of other bases it is modulo 2^128."""
+    return format_uuid(base + offset & _MAX_ID)

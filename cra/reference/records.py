@@ -55,7 +55,6 @@ _MAX_GOAL_BYTES: Final = MAX_PAYLOAD_BYTES - 128  # as a JSON string, in its pay
 _EVENT_TYPE: Final = re.compile(rb"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)+")
 _DECISION: Final = re.compile(rb"[a-z][a-z_]{0,31}")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
-_OPEN, _CLOSE = b"{}"
 _CONTROL: Final = re.compile(rb"[\x00-\x1f]")
 
 Text = str | bytes
@@ -163,8 +162,8 @@ def encode_resolve(
     flags = payload * PAYLOAD + (request_id is not None) * HAS_REQUEST_ID
     try:
         data = _payload_bytes(text) if payload else _utf8(text)
-        if not payload:
-            _check_goal(data)
+        if not payload and not _fits(data):
+            raise InvalidTraceEvent(f"the goal takes more than {_MAX_GOAL_BYTES} bytes as JSON; make it shorter")
         return b"".join(
             (
                 _RESOLVE.pack(
@@ -238,9 +237,9 @@ def decode(record: bytes) -> Record:
         _check_reserved(pad)
         decoded = ForgetRecord(number)
     else:
-        raise _refuse(f"there is no record of kind {kind}")
+        raise refuse("there is no record of its kind")
     if reader.left:
-        raise _refuse(f"{reader.left} bytes follow its end")
+        raise refuse("bytes follow its end")
     return decoded
 
 
@@ -257,7 +256,7 @@ def _decode_events(reader: _Reader) -> EventsRecord:
         type_length, length = reader.unpack(_EVENT)
         event_type = reader.take(type_length)
         if not _EVENT_TYPE.fullmatch(event_type):
-            raise _refuse("an event type is lower-case words joined by dots")
+            raise refuse("an event type is lower-case words joined by dots")
         events.append((event_type.decode(), reader.payload(length)))
     return EventsRecord(session, _number(base), time_ns, tuple(events), span, define)
 
@@ -280,7 +279,7 @@ def _decode_template(reader: _Reader) -> TemplateRecord:
     _check_reserved(pad)
     decision = reader.take(length)
     if not _DECISION.fullmatch(decision):
-        raise _refuse("a decision type is one lower-case word")
+        raise refuse("a decision type is one lower-case word")
     fragments = [reader.payload(*reader.unpack(_LENGTH)) for _ in range(evaluations + 2 * blocks)]
     pairs = zip(fragments[evaluations::2], fragments[evaluations + 1 :: 2])
     return TemplateRecord(
@@ -302,7 +301,7 @@ class _Reader:
 
     def take(self, length: int) -> bytes:
         if length > self.left:
-            raise _refuse(f"it ends {length - self.left} bytes early")
+            raise refuse("it ends early")
         self._at += length
         return self._record[self._at - length : self._at]
 
@@ -311,38 +310,40 @@ class _Reader:
 
     def goal(self, length: int) -> str:
         data = self.take(length)
-        text = _decoded(data)
-        _check_goal(data)
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            raise refuse("a goal is text in UTF-8") from None
+        if not _fits(data):
+            raise refuse("a goal is too long")
         return text
 
     def payload(self, length: int) -> str:
         if length > MAX_PAYLOAD_BYTES:
-            raise _refuse(f"a payload takes {length} bytes, more than {MAX_PAYLOAD_BYTES}")
+            raise refuse("a payload is too long")
         data = self.take(length)
-        if len(data) < 2 or data[0] != _OPEN or data[-1] != _CLOSE or _CONTROL.search(data):
-            raise _refuse("a payload is a canonical JSON object")
-        return _decoded(data)
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            text = ""
+        if len(text) < 2 or text[0] != "{" or text[-1] != "}" or _CONTROL.search(data):
+            raise refuse("a payload is a canonical JSON object")
+        return text
 
 
-def _decoded(data: bytes) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        raise _refuse("a text is not UTF-8") from None
-
-
-def _refuse(reason: str) -> InvalidTraceEvent:
-    return InvalidTraceEvent(f"the bytes are no trace record: {reason}")
+def refuse(reason: str) -> InvalidTraceEvent:
+    """The error for a record that says nothing, or nothing that can be expanded."""
+    return InvalidTraceEvent(f"a trace record cannot be read: {reason}")
 
 
 def _check_flags(flags: int, known: int) -> None:
     if flags & ~known:
-        raise _refuse(f"its flags are {flags}")
+        raise refuse("it has unknown flags")
 
 
 def _check_reserved(pad: bytes) -> None:
     if pad.strip(b"\0"):
-        raise _refuse("its reserved bytes are not zero")
+        raise refuse("its reserved bytes are not zero")
 
 
 # What both directions share
@@ -370,7 +371,7 @@ def _type_bytes(event_type: str) -> bytes:
 
 def _payload_bytes(payload: Text) -> bytes:
     data = _utf8(payload)
-    if len(data) < 2 or data[0] != _OPEN or data[-1] != _CLOSE:
+    if len(data) < 2 or data[:1] != b"{" or data[-1:] != b"}":
         raise InvalidTraceEvent("a payload is a canonical JSON object")
     if len(data) > MAX_PAYLOAD_BYTES:
         raise InvalidTraceEvent(
@@ -379,11 +380,8 @@ def _payload_bytes(payload: Text) -> bytes:
     return data
 
 
-def _check_goal(data: bytes) -> None:
-    """A character may take six bytes as JSON, so most goals are known to fit without being written out."""
-    if 6 * len(data) > _MAX_GOAL_BYTES:
-        length = len(encode_basestring(data.decode()).encode())
-        if length > _MAX_GOAL_BYTES:
-            raise InvalidTraceEvent(
-                f"the goal takes {length} bytes as JSON, more than the {_MAX_GOAL_BYTES} that are allowed"
-            )
+def _fits(goal: bytes) -> bool:
+    """Whether a goal's payload is short enough. A character may take six bytes as JSON, so most are known to be."""
+    if 6 * len(goal) + 2 <= _MAX_GOAL_BYTES:
+        return True
+    return len(encode_basestring(goal.decode()).encode()) <= _MAX_GOAL_BYTES
