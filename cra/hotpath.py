@@ -10,7 +10,6 @@ import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from cra.reference.expander import Expander
 from cra.reference.match import conditions_hold, window_contains
 from cra.reference.session_core import RuntimeCore, SessionCore, SessionLock
 
@@ -36,8 +35,10 @@ def _wants_compiled() -> bool:
 
 
 if TYPE_CHECKING:  # type checkers read the reference
+    from cra.ids import RandomIds, format_uuid, parse_uuid
     from cra.reference.canonical import canonical_json, canonical_text
     from cra.reference.chain import event_hash, hash_value, seal, verify_chain
+    from cra.reference.expander import Expander
     from cra.reference.glob import glob_match
     from cra.reference.handoff import Handoff
     from cra.reference.keywords import GoalSelector, KeywordMatcher
@@ -50,9 +51,11 @@ if TYPE_CHECKING:  # type checkers read the reference
     _COMPILED = False
 elif _COMPILED := _wants_compiled():
     from cra._speedups import (
+        Expander,
         GoalSelector,
         Handoff,
         KeywordMatcher,
+        RandomIds,
         Reservation,
         Ring,
         SlidingWindows,
@@ -61,16 +64,20 @@ elif _COMPILED := _wants_compiled():
         canonical_text,
         event_hash,
         feed_lines,
+        format_uuid,
         glob_match,
         hash_value,
+        parse_uuid,
         plain_copy,
         scan_ring,
         seal,
         verify_chain,
     )
 else:
+    from cra.ids import RandomIds, format_uuid, parse_uuid
     from cra.reference.canonical import canonical_json, canonical_text
     from cra.reference.chain import event_hash, hash_value, seal, verify_chain
+    from cra.reference.expander import Expander
     from cra.reference.glob import glob_match
     from cra.reference.handoff import Handoff
     from cra.reference.keywords import GoalSelector, KeywordMatcher
@@ -91,6 +98,7 @@ __all__ = [
     "GoalSelector",
     "Handoff",
     "KeywordMatcher",
+    "RandomIds",
     "Reservation",
     "Ring",
     "RuntimeCore",
@@ -103,9 +111,11 @@ __all__ = [
     "conditions_hold",
     "event_hash",
     "feed_lines",
+    "format_uuid",
     "glob_match",
     "hash_value",
     "implementation",
+    "parse_uuid",
     "plain_copy",
     "scan_ring",
     "seal",

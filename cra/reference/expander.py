@@ -29,7 +29,7 @@ from cra.reference.records import (
 )
 from cra.reference.ring import Ring
 from cra.timing.clock import format_timestamp
-from cra.trace.batch import Batch
+from cra.trace.batch import BATCH_BYTES, Batch
 from cra.trace.event import GENESIS_HASH, TRACE_VERSION
 
 Head = tuple[int, str, int]
@@ -37,7 +37,6 @@ Head = tuple[int, str, int]
 Draft = tuple[str, str]
 """Event type and canonical payload."""
 
-DEFAULT_DRAIN_BYTES: Final = 2**20
 _MAX_ID: Final = 2**128 - 1
 _NEW: Final[Head] = (0, GENESIS_HASH, 0)
 
@@ -90,7 +89,7 @@ class Expander:
         self.records += 1
         self._pending_records += 1
 
-    def drain(self, ring: Ring, max_bytes: int = DEFAULT_DRAIN_BYTES) -> int:
+    def drain(self, ring: Ring, max_bytes: int = BATCH_BYTES) -> int:
         """Feed what `ring` holds until `max_bytes` are pending or nothing is left; returns how many records were taken.
 
         A record that `feed` would not take is counted in `refused` and changes nothing else.

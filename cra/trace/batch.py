@@ -15,6 +15,8 @@ import msgspec
 from cra.strictjson import parse
 from cra.trace.event import GENESIS_HASH, Event
 
+BATCH_BYTES: Final = 2**20
+"""About as much as a batch holds, where nobody says otherwise."""
 Run = tuple[str, int, int]
 """Session id, bytes, events: lines of one session that follow each other."""
 
