@@ -390,7 +390,7 @@ static void test_scan_needs_neither_head_nor_tail_to_be_right(void) {
         cra_ring_scan scan;
         word[bit % 64 / 8] ^= (uint8_t)(1 << bit % 8);
         CHECK(cra_ring_scan_open(&scan, ring->header, CRA_RING_DATA_OFFSET + ring->size) == CRA_RING_SCANNED);
-        uint32_t number = 1988;
+        uint32_t number = 1989;
         cra_ring_item item = cra_ring_scan_next(&scan);
         for (; item.kind == CRA_RING_RECORD; item = cra_ring_scan_next(&scan))
             check_record(item.record, item.length, 9, number++, 100);
