@@ -57,6 +57,9 @@ def frame_size(length: int) -> int:
     return FRAME.size + length + 7 & ~7
 
 
+_State = tuple[int, int, int, tuple[tuple[int, bytes], ...]]  # head, room, puts, claims: position and body each
+
+
 class Ring:
     """A ring of `size` bytes (a power of two), anonymous or in the empty file that `fd` is open on; the file stays the caller's.
 
@@ -74,7 +77,7 @@ class Ring:
             self._memory = _map(size, fd)
         except OSError as error:
             raise StorageError(f"a ring of {size} bytes cannot be made: {error.strerror}") from error
-        self._state = (0, size, 0)  # head, room, puts
+        self._state: _State = (0, size, 0, ())
         self._position = 0
         self._woken = False
         self._closed = False
@@ -94,28 +97,48 @@ class Ring:
         Raises `InvalidTraceEvent` for a record that is larger than `max_record`.
         """
         self._check()
-        need = self._frame(len(data))
+        if not isinstance(data, bytes):
+            data = memoryview(data).tobytes()
+        need, body = self._frame(len(data)), _body(data)
         with self._lock:
-            if not self._take(need):
-                return False
-            self._append(data)
+            while True:
+                seen = head, room, puts, claims = self._state
+                if room < need:
+                    return False
+                if self._change(seen, (head + need, room - need, puts + 1, (*claims, (head, body)))):
+                    break
+            self._commit()
             return True
 
     def reserve(self, nbytes: int) -> bool:
         """Set room aside for one later record of at most `nbytes`. False when there is none. Raises as `put` does."""
         self._check()
+        need = self._frame(nbytes)
         with self._lock:
-            return self._take(self._frame(nbytes))
+            while True:
+                seen = head, room, puts, claims = self._state
+                if room < need:
+                    return False
+                if self._change(seen, (head, room - need, puts, claims)):
+                    return True
 
     def put_reserved(self, data: bytes | bytearray | memoryview, nbytes: int) -> None:
         """Append a record in the room that `reserve(nbytes)` set aside, and give back what it leaves of that."""
         self._check()
+        if not isinstance(data, bytes):
+            data = memoryview(data).tobytes()
         if len(data) > nbytes:
             raise ValueError(f"a record of {len(data)} bytes does not fit into a reservation of {nbytes}")
+        need, body = frame_size(len(data)), _body(data)
         with self._lock:
             self._check_reserved(nbytes)
-            self._append(data)
-            self._give(self._frame(nbytes) - self._frame(len(data)))
+            rest = frame_size(nbytes) - need
+            while True:
+                seen = head, room, puts, claims = self._state
+                if self._change(seen, (head + need, room + rest, puts + 1, (*claims, (head, body)))):
+                    break
+            self._commit()
+            self._freed.notify_all()
 
     def release(self, nbytes: int) -> None:
         """Give back what `reserve(nbytes)` set aside."""
@@ -227,43 +250,33 @@ class Ring:
         """The largest record, in bytes."""
         return self.size // 2
 
-    # All that follows holds the lock. What interrupts it in its own thread and records is over before it goes on, so it will do
-    # to change `_state` in one piece, and only when it is still what it was computed from.
+    # All that follows holds the lock. What interrupts it in its own thread, such as a signal handler, may record as well, and may
+    # raise. So the state changes in one piece, from what was seen to what comes of it; and what was claimed is in the state until
+    # it is committed, so that whoever comes next does what was left undone.
 
-    def _take(self, need: int) -> bool:
-        while True:
-            seen = head, room, puts = self._state
-            if room < need:
-                return False
-            taken = (head, room - need, puts)
-            if self._state is seen:
-                self._state = taken
-                return True
+    def _change(self, seen: _State, state: _State) -> bool:
+        """Change the state if it is still `seen`. Nothing interrupts between look and change: there is no call."""
+        if self._state is seen:
+            self._state = state
+            return True
+        return False
+
+    def _commit(self) -> None:
+        """Write the records that are claimed, each with its commit word last."""
+        while claims := (seen := self._state)[3]:
+            WORD.pack_into(self._memory, HEAD_OFFSET, seen[0])
+            for position, body in claims:
+                self._store(position + WORD.size, body)
+                WORD.pack_into(self._memory, self._offset(position), mix(position, self._secret))
+            if self._change(seen, (*seen[:3], ())):
+                self._committed.notify()
 
     def _give(self, nbytes: int) -> None:
         while True:
-            seen = head, room, puts = self._state
-            given = (head, room + nbytes, puts)
-            if self._state is seen:
-                self._state = given
+            seen = head, room, puts, claims = self._state
+            if self._change(seen, (head, room + nbytes, puts, claims)):
                 break
-        if nbytes:
-            self._freed.notify_all()
-
-    def _append(self, data: bytes | bytearray | memoryview) -> None:
-        """Claim the next position, in room taken before, and commit a record there."""
-        need = frame_size(len(data))
-        while True:
-            seen = position, room, puts = self._state
-            moved = (position + need, room, puts + 1)
-            if self._state is seen:
-                self._state = moved
-                break
-        WORD.pack_into(self._memory, HEAD_OFFSET, self._state[0])
-        length = LENGTH.pack(len(data))
-        self._store(position + WORD.size, LENGTH.pack(crc32(data, crc32(length))) + length + data)
-        WORD.pack_into(self._memory, self._offset(position), mix(position, self._secret))
-        self._committed.notify()
+        self._freed.notify_all()
 
     def _frame(self, length: int) -> int:
         if not 0 <= length <= self.max_record:
@@ -278,6 +291,7 @@ class Ring:
             raise InternalError(f"{nbytes} bytes were not reserved, or were used or given back before")
 
     def _has_record(self) -> bool:
+        self._commit()
         (word,) = WORD.unpack_from(self._memory, self._offset(self._position))
         return bool(word == mix(self._position, self._secret))
 
@@ -310,6 +324,12 @@ class Ring:
     def _check_fork(self) -> None:
         if self._forks != _forks:
             raise InternalError("this ring was inherited through a fork; create a new Resolver in the child process")
+
+
+def _body(data: bytes) -> bytes:
+    """All of a frame but its commit word and its padding."""
+    length = LENGTH.pack(len(data))
+    return LENGTH.pack(crc32(data, crc32(length))) + length + data
 
 
 def _map(size: int, fd: int) -> mmap.mmap:
