@@ -8,6 +8,7 @@
 
 static const char NO_SESSION[] = "its session is defined by no record before it";
 static const char OTHER_SESSION[] = "it defines its session a second time, with other ids";
+static const char OPEN_ELSEWHERE[] = "it defines a session that is open under another number";
 static const char NO_TEMPLATE[] = "its template is defined by no record before it";
 static const char NO_BLOCK[] = "it names a block that its template does not have";
 
@@ -35,6 +36,7 @@ void cra_expander_free(cra_expander *x) {
     for (size_t i = 0; i < x->sessions.capacity; i++) free(x->sessions.slots[i].value);
     for (size_t i = 0; i < x->templates.capacity; i++) free(x->templates.slots[i].value);
     cra_table_free(&x->sessions);
+    cra_table_free(&x->ids);
     cra_table_free(&x->templates);
     cra_writer_free(&x->writer);
     free(x->heads);
@@ -87,14 +89,40 @@ static void define(const cra_expander *x, cra_session *session, const uint8_t *d
     }
 }
 
+/* Ids are random, but whoever writes records may choose them: a key stands for several. */
+static uint64_t key_of(const uint8_t id[CRA_UUID]) {
+    uint64_t high, low;
+    memcpy(&high, id, sizeof high);
+    memcpy(&low, id + sizeof high, sizeof low);
+    return high * 0x9e3779b97f4a7c15u ^ low;
+}
+
+static bool is_open(const cra_expander *x, const uint8_t id[CRA_UUID]) {
+    const cra_session *session = cra_table_find(&x->ids, key_of(id));
+    while (session && memcmp(session->define, id, CRA_UUID) != 0) session = session->next_of_key;
+    return session != NULL;
+}
+
 /* Makes what `record` defines a session. After the checks, and after everything that can fail. */
 static void open_session(cra_expander *x, const cra_record *record, cra_session *session) {
     cra_chain_head *known = find_head(x, session->head.session_id);
     if (known) known->opened = true;
     cra_table_put(&x->sessions, record->session, session);
+    session->next_of_key = cra_table_put(&x->ids, key_of(session->define), session);
 }
 
 static void end_session(cra_expander *x, const cra_record *record, cra_session *session) {
+    uint64_t key = key_of(session->define);
+    cra_session *first = cra_table_find(&x->ids, key);
+    if (first != session) {
+        cra_session *before = first;
+        while (before->next_of_key != session) before = before->next_of_key;
+        before->next_of_key = session->next_of_key;
+    } else if (session->next_of_key) {
+        cra_table_put(&x->ids, key, session->next_of_key);
+    } else {
+        cra_table_remove(&x->ids, key);
+    }
     cra_table_remove(&x->sessions, record->session);
     session->next_ended = x->ended;
     x->ended = session;
@@ -163,7 +191,8 @@ static cra_expand_status feed_events(cra_expander *x, const cra_record *record, 
         return *reason = OTHER_SESSION, CRA_REFUSED;
     }
     if (!session) {
-        if (!cra_table_reserve(&x->sessions) || !(defined = malloc(sizeof *defined))) return CRA_NO_MEMORY;
+        if (is_open(x, record->define)) return *reason = OPEN_ELSEWHERE, CRA_REFUSED;
+        if (!cra_table_reserve(&x->sessions) || !cra_table_reserve(&x->ids) || !(defined = malloc(sizeof *defined))) return CRA_NO_MEMORY;
         define(x, defined, record->define);
         session = defined;
     }

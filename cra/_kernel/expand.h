@@ -25,7 +25,7 @@ typedef struct {
 typedef struct cra_session {
     cra_head head;
     uint8_t define[CRA_DEFINITION];
-    struct cra_session *next_ended;
+    struct cra_session *next_of_key, *next_ended;
 } cra_session;
 
 /* A chain to go on with, once its session is defined. */
@@ -39,7 +39,8 @@ typedef struct {
 
 typedef struct {
     _Atomic uint64_t records, events, refused;
-    cra_table sessions, templates;
+    cra_table sessions, templates; /* by number */
+    cra_table ids;                 /* the same sessions by what `key_of` makes of their ids; those of one key are a list */
     cra_session *ended; /* which seals of the writer may still point to */
     cra_chain_head *heads; /* sorted by session id */
     size_t head_count;

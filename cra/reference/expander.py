@@ -66,6 +66,7 @@ class Expander:
         self._ring: Ring | None = None
         self._unopened = dict(heads or {})
         self._sessions: dict[int, _Session] = {}
+        self._session_ids: set[str] = set()
         self._templates: dict[int, TemplateRecord] = {}
         self._forget_pending()
 
@@ -158,6 +159,8 @@ class Expander:
         if session is None:
             if define is None:
                 raise refuse("its session is defined by no record before it")
+            if define[0] in self._session_ids:
+                raise refuse("it defines a session that is open under another number")
             return _Session(define, self._unopened.get(define[0], _NEW))
         if define is not None and define != session.define:
             raise refuse("it defines its session a second time, with other ids")
@@ -223,8 +226,10 @@ class Expander:
             self._add_run(session_id, size, len(drafts))
         if drafts and drafts[-1][0] == "session.ended":
             self._sessions.pop(record.session, None)
+            self._session_ids.discard(session_id)
         else:
             self._sessions[record.session] = session
+            self._session_ids.add(session_id)
             session.head = (sequence, previous_hash, time_ns)
         self._unopened.pop(session_id, None)
 

@@ -187,6 +187,35 @@ def test_a_session_may_be_defined_again_but_not_otherwise(expander: Any) -> None
     assert [0, 1] == [event.sequence for event in read(expander.take(0))]
 
 
+def test_a_session_is_open_under_one_number_at_a_time(expander: Any) -> None:
+    """Or one id would have two chains. Its id is free again once it has ended."""
+    expander.feed(events())
+    with pytest.raises(cra.InvalidTraceEvent, match="open under another number"):
+        expander.feed(events(session=2, define=definition(1)))
+    expander.feed(events(("session.ended", {})))
+    expander.feed(events(session=2, define=definition(1)))
+    assert [0, 1, 0] == [event.sequence for event in read(expander.take(0))]
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 2, 1), (2, 1, 3), (2, 3, 1)])
+def test_sessions_whose_ids_are_chosen_to_collide_are_kept_apart(expander: Any, order: tuple[int, ...]) -> None:
+    """Ids that a table takes for one, opened and ended in any order."""
+    multiplier, mask = 0x9E3779B97F4A7C15, 2**64 - 1
+
+    def id_of(n: int) -> str:
+        low = n * multiplier & mask  # n * multiplier ^ low is zero for all of them, as the kernel reads the halves
+        return format_uuid(int.from_bytes(n.to_bytes(8, "little") + low.to_bytes(8, "little"), "big"))
+
+    for n in (1, 2, 3):
+        expander.feed(events(session=n, n=n, define=(id_of(n), *definition(n)[1:])))
+    for n in order:
+        with pytest.raises(cra.InvalidTraceEvent, match="open under another number"):
+            expander.feed(events(session=9, define=(id_of(n), *definition(n)[1:])))
+        expander.feed(events(("session.ended", {}), session=n, define=None))
+        expander.feed(events(("session.ended", {}), session=9, define=(id_of(n), *definition(n)[1:])))
+    assert {} == expander.heads()
+
+
 # Resolves
 
 
