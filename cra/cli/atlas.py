@@ -19,7 +19,7 @@ from cra.atlas.importers.openapi import import_openapi
 from cra.atlas.manifest import Action, Atlas, Finding
 from cra.carp.conditions import RISK_TIERS
 from cra.carp.policy import Policy
-from cra.cli.files import read_json
+from cra.cli.files import naming, read_json
 from cra.cli.findings import group_findings
 from cra.cli.resolve import TIER_STYLES
 from cra.cli.terminal import Cell, say, say_json, say_table
@@ -123,7 +123,9 @@ def openapi(
     out: _Out,
 ) -> int:
     """Import the operations of an HTTP API."""
-    return _write(import_openapi(read_openapi(document), atlas_id), out)
+    with naming(document):
+        content = read_openapi(document)
+    return _write(import_openapi(content, atlas_id), out)
 
 
 def _write(manifest: dict[str, Any], out: Path) -> int:

@@ -50,7 +50,8 @@ def resolve(
         str, typer.Option(help="For actions that no policy matches.", metavar="|".join(DEFAULT_DECISIONS))
     ] = "deny",
     trace_out: Annotated[
-        Path | None, typer.Option(help="Write the session's trace there, as JSON lines.", metavar="FILE")
+        Path | None,
+        typer.Option(help="Write the session's trace there, as JSON lines.", metavar="FILE", dir_okay=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The resolution as one JSON document.")] = False,
 ) -> int:

@@ -32,14 +32,26 @@ ANCHOR_HINT = f"Keep the anchor of every session where the trace cannot be chang
 
 app = typer.Typer(help="Verify, show, compare, replay and export traces.")
 
-_TraceFile = Annotated[Path, typer.Argument(help="A trace: JSON lines.", exists=True, dir_okay=False)]
+
+def _regular(given: Path | list[Path]) -> Path | list[Path]:
+    """What there may be else has no end, or nobody who writes to it."""
+    for path in [given] if isinstance(given, Path) else given:
+        if not path.is_file():
+            raise typer.BadParameter(f"{path} is not a regular file; write the trace to a file and give its path")
+    return given
+
+
+_TraceFile = Annotated[
+    Path, typer.Argument(help="A trace: JSON lines.", exists=True, dir_okay=False, callback=_regular)
+]
 _Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 
 
 @app.command()
 def verify(
     files: Annotated[
-        list[Path], typer.Argument(help="Traces: JSON lines.", exists=True, dir_okay=False, metavar="FILE...")
+        list[Path],
+        typer.Argument(help="Traces: JSON lines.", exists=True, dir_okay=False, callback=_regular, metavar="FILE..."),
     ],
     dialect: Annotated[str, typer.Option(help="Who wrote it.", metavar="|".join(DIALECTS))] = "trace-1.0",
     anchor: Annotated[
@@ -167,7 +179,9 @@ def replay(
 def export(
     storage: Annotated[str, typer.Option(help="The store: jsonl:///folder.", metavar="URL")],
     session: Annotated[str, typer.Option(help="The session's id.")],
-    out: Annotated[Path | None, typer.Option(help="The file to write instead of stdout.", metavar="FILE")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write instead of stdout.", metavar="FILE", dir_okay=False)
+    ] = None,
 ) -> int:
     """Write one session's trace from a store, as JSON lines."""
     if not UUID_PATTERN.fullmatch(session):

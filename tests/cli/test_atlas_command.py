@@ -293,6 +293,17 @@ def test_what_cannot_be_imported_is_one_line(run, tmp_path, kind, content):
     assert not out_folder.exists()
 
 
+@pytest.mark.parametrize("kind", ["mcp", "openapi"])
+def test_a_document_that_cannot_be_read_is_named(run, tmp_path, kind):
+    """With the place in it."""
+    source = tmp_path / "source.json"
+    source.write_text('{"a": 1, "a": 2}')
+    code, _, err = run("atlas", "import", kind, source, "--id", "com.example.things", "--out", tmp_path / "out")
+    assert (2, 1) == (code, err.count("\n"))
+    assert str(source) in err
+    assert "line 1 column 10" in err
+
+
 def test_an_import_overwrites_nothing(run, tmp_path):
     """A folder that is there already is left as it is."""
     source = tmp_path / "source.json"

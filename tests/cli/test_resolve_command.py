@@ -176,6 +176,7 @@ def test_what_an_atlas_says_cannot_steer_the_terminal(run, golden, tmp_path):
         (["--goal", "x", "--risk-tier", "enormous"], "low, medium, high, critical"),
         (["--goal", "x", "--default-decision", "perhaps"], "allow or deny"),
         (["--goal", "x", "--trace-out", "no-such-folder/t.jsonl"], "no-such-folder"),
+        (["--goal", "x", "--trace-out", os.curdir], "is a directory"),
         (["--goal", ""], "goal"),
     ],
 )

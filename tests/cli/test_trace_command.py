@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
 import sys
@@ -381,6 +382,21 @@ def test_of_two_traces_the_bad_one_is_named(run, trace_file, tmp_path):
         code, _, err = run("trace", "diff", *pair)
         assert (2, 1) == (code, err.count("\n"))
         assert f"{path}, line 1: " in err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["verify", "PIPE"], ["verify", "TRACE", "PIPE"], ["show", "PIPE"], ["diff", "TRACE", "PIPE"],
+     ["replay", "PIPE", "--atlas", "ATLAS"]],
+)  # fmt: skip
+def test_a_pipe_instead_of_a_trace_is_a_wrong_call(run, trace_file, golden, tmp_path, argv):
+    """Like a folder or a file that is not there: exit code 2, and nothing is waited for."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    given = {"PIPE": pipe, "TRACE": trace_file, "ATLAS": golden / "atlas.json"}
+    code, out, err = run("trace", *(given.get(argument, argument) for argument in argv))
+    assert (2, "", 1) == (code, out, err.count("\n"))
+    assert f"{pipe} is not a regular file" in err
 
 
 def test_a_trace_that_cannot_be_replayed_is_named(run, trace_file, golden):
