@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, settings
 
 SEED_VARIABLE = "CRA_TEST_SEED"
 
-settings.register_profile("glance", deadline=None, print_blob=True, max_examples=25)
-settings.register_profile("quick", deadline=None, print_blob=True)
-settings.register_profile(
-    "thorough", deadline=None, print_blob=True, max_examples=300, suppress_health_check=[HealthCheck.too_slow]
-)
+# No bound on time: machines are shared, and slow is not wrong.
+PATIENT = {"deadline": None, "print_blob": True, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("glance", **PATIENT, max_examples=25)
+settings.register_profile("quick", **PATIENT)
+settings.register_profile("thorough", **PATIENT, max_examples=300)
 settings.load_profile(os.environ.get("CRA_TEST_PROFILE", "quick"))
 
 # Set before pytest-xdist starts its workers, so that all of them draw from the seed that the header shows.

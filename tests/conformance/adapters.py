@@ -20,7 +20,7 @@ def main(way: str, log: str | None) -> None:
         with open(log, "a") as file:
             file.write("started\n")
     if way == "silent":
-        time.sleep(60)
+        time.sleep(600)
     for line in sys.stdin:
         question = json.loads(line)
         identifier = question["id"]
@@ -34,11 +34,11 @@ def main(way: str, log: str | None) -> None:
             print("out of cheese", file=sys.stderr, flush=True)
             os._exit(3)
         elif way == "hang":
-            subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-            time.sleep(60)
+            subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+            time.sleep(600)
         elif way == "deaf":
             sys.stdin.close()
-            time.sleep(60)
+            time.sleep(600)
         elif way == "garbage":
             print("hello", flush=True)
         elif way == "number":

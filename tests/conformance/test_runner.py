@@ -60,15 +60,15 @@ def test_no_proper_answer_costs_one_case(way: str, error: str, details: str) -> 
 def test_a_hanging_adapter_is_killed(way: str) -> None:
     """No answer within the timeout is an `error`; the process is killed with what it started, and the next case gets another."""
     started = time.monotonic()
-    report = run([FINE, BAD, FINE], command(way), timeout=2)
+    report = run([FINE, BAD, FINE], command(way), timeout=5)
     assert ["passed", "error", "passed"] == statuses(report)
     assert "timeout" == report.results[1].error
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60
 
 
 def test_an_adapter_that_does_not_read_is_killed() -> None:
     """A question larger than the pipe, to a process that reads nothing more, does not block the runner."""
-    report = run([case("long", text="x" * 2**20), case("long-too", text="x" * 2**20)], command("hang"), timeout=2)
+    report = run([case("long", text="x" * 2**20), case("long-too", text="x" * 2**20)], command("hang"), timeout=5)
     assert ["error", "error"] == statuses(report)
 
 

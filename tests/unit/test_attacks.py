@@ -96,7 +96,7 @@ class SlowStart:
     def append(self, batch: Any) -> None:
         if any(event.event_type == "action.approved" for event in batch):
             self.entered.set()
-            assert self.go_on.wait(10)
+            assert self.go_on.wait(60)
         self._inner.append(batch)
 
 
@@ -123,10 +123,10 @@ def test_nothing_runs_for_an_agent_that_was_revoked_meanwhile(asynchronous: bool
 
         thread = threading.Thread(target=run)
         thread.start()
-        assert store.entered.wait(10)
+        assert store.entered.wait(60)
         assert 1 == resolver.revoke("bot")
         store.go_on.set()
-        thread.join(10)
+        thread.join(60)
     assert [] == calls
     assert [cra.ExecutionError] == [type(error) for error in errors]
 

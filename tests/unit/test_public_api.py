@@ -135,7 +135,7 @@ def test_the_published_program_runs(make_world: Any, atlas: Any, tmp_path: Any) 
             assert {"id": "43"} == again.result
             assert "deny" == session.explain("ticket.delete", {"id": "42"}).result
             asyncio.run(resolver.aflush())
-            resolver.flush(level="durable", timeout=10)
+            resolver.flush(level="durable", timeout=60)
         events = resolver.trace(session.session_id)
         assert [0, 1] == [event.sequence for event in resolver.iter_trace(session.session_id)][:2]
         path = tmp_path / "traces" / f"{session.session_id}.trace.jsonl"

@@ -379,7 +379,7 @@ class TestApprovals:
 
         session.runtime.approvals.grant = slow
         world.resolver.approve(wanted, by="alice")
-        thread.join(10)
+        thread.join(60)
         assert [True] == results
         types = world.types(session)
         assert types.index("approval.granted") < len(types) - 1 - types[::-1].index("carp.request.received")
@@ -450,7 +450,7 @@ class TestClose:
         late._runtime.registry.load = load_slowly
         with pytest.raises(cra.InternalError, match="this resolver is closed"):
             late.load_atlas(atlas("a.b"))
-        closing.join(10)
+        closing.join(60)
         own = list(late._backends[0].events(late.session_id))
         assert "session.ended" == own[-1].event_type
         world = make_world()

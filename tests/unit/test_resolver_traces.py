@@ -21,7 +21,7 @@ from cra.storage.null import NullStorage
 from cra.testing import SeededIds, VirtualClock
 from cra.trace.event import Event
 
-SECONDS = 10.0
+SECONDS = 60.0
 ENV = {"policy_id": "env", "type": "deny", "actions": ["a.c"], "conditions": {"context_matches": {"env": "pro*"}}}
 
 

@@ -323,7 +323,7 @@ class TestLife:
 
         def wait() -> None:
             started.set()
-            assert go.wait(10)
+            assert go.wait(60)
 
         def call() -> None:
             try:
@@ -336,10 +336,10 @@ class TestLife:
         resolution = session.resolve("x")
         thread = threading.Thread(target=call)
         thread.start()
-        assert started.wait(10)
+        assert started.wait(60)
         session.end()
         go.set()
-        thread.join(10)
+        thread.join(60)
         assert ["action.requested", "action.approved", "action.failed", "session.ended"] == world.types(session)[-4:]
         assert "OUTCOME_UNKNOWN" == world.payloads(session, "action.failed")[0]["error_code"]
         assert ["unknown"] == [error.effect for error in errors]
@@ -509,7 +509,7 @@ class TestApprovals:
             return reserve()
 
         def end() -> None:
-            started.wait(10)
+            started.wait(60)
             session.end()
             ended.set()
 
@@ -518,7 +518,7 @@ class TestApprovals:
         thread.start()
         with contextlib.suppress(cra.ApprovalNotFound):
             world.resolver.approve(approval.approval_id, by="alice")
-        thread.join(10)
+        thread.join(60)
         assert "session.ended" == world.types(session)[-1]
 
     def test_expiry_in_two_sessions_at_once_does_not_deadlock(self, make_world: Any, atlas: Any) -> None:
@@ -532,7 +532,7 @@ class TestApprovals:
             thread = threading.Thread(target=first.request_approval, args=(ids[0],), daemon=True)
             thread.start()
             thread.join(0.2)
-            assert first.lock.acquire(timeout=5)
+            assert first.lock.acquire(timeout=60)
             first.lock.release()
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()

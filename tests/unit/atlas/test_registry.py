@@ -228,7 +228,7 @@ def test_load_many_of_nothing_is_nothing() -> None:
 
 def test_load_many_reads_in_parallel(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two sources are being read at the same time: each waits until the other one is, too."""
-    together = threading.Barrier(2, timeout=20)
+    together = threading.Barrier(2, timeout=60)
 
     def load(source: Any, **options: Any) -> Any:
         together.wait()
@@ -445,7 +445,7 @@ def test_two_readers_of_an_evicted_atlas_get_the_same_one(tmp_path: Path, monkey
     registry = AtlasRegistry(cache_bytes=1)
     registry.load(write(tmp_path, A))
     registry.load(write(tmp_path, B))
-    both = threading.Barrier(2, timeout=20)
+    both = threading.Barrier(2, timeout=60)
 
     def load(source: Any, *, strict: bool) -> Any:
         both.wait()

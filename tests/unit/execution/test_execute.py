@@ -16,7 +16,7 @@ from cra.reference.chain import hash_value
 from cra.storage.memory import MemoryStorage
 from cra.trace.event import Event
 
-SECONDS = 10.0
+SECONDS = 60.0
 HOLD = {"policy_id": "hold", "type": "require_approval"}
 BOUND = {**HOLD, "policy_id": "bound", "conditions": {"parameters": {"required": ["id"]}}}
 CAP = {"policy_id": "cap", "type": "rate_limit", "parameters": {"max_calls": 1, "window_seconds": 60}}

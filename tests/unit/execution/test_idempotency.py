@@ -60,7 +60,7 @@ class TestBegin:
             if is_owner:
                 executed.append(number)
                 store.succeed(entry, {"by": number}, 8)
-            return entry.wait(5).result
+            return entry.wait(60).result
 
         with ThreadPoolExecutor(8) as threads:
             results = list(threads.map(call, range(8)))

@@ -18,7 +18,7 @@ from cra.execution import idempotency
 from cra.storage.memory import MemoryStorage
 from cra.trace.event import Event
 
-SECONDS = 10.0
+SECONDS = 60.0
 DOCUMENT = Path(__file__).parents[3] / "docs" / "execution.md"
 EVENT = re.compile(r"`([a-z.]+)`|\(`([a-z]+): ([a-z]+)`\)")
 LIMIT = {"policy_id": "cap", "type": "rate_limit", "parameters": {"max_calls": 1, "window_seconds": 60}}

@@ -18,7 +18,7 @@ from cra.reference import handoff as reference
 from cra.reference.handoff import LEFT, NOTHING, Handoff
 
 SOON = 0.03
-AMPLE = 10.0
+AMPLE = 60.0
 TWINS = ["cra.reference.handoff", *(["cra._speedups"] if find_spec("cra._speedups") else [])]
 
 
@@ -184,13 +184,16 @@ def in_main_thread() -> bool:
 def test_a_signal_ends_the_wait(handoff: Handoff, worker: Worker, interrupt: Callable[[], None]) -> None:
     """What its handler raises comes out of `ask`; the thread then is its own, and can be asked again."""
     release = threading.Event()
+
+    def hang() -> None:
+        time.sleep(SOON)  # the caller sleeps by now
+        interrupt()
+        release.wait()
+
     for _ in range(3):
         worker.heard.clear()
-        timer = threading.Timer(SOON, interrupt)
-        timer.start()
         with pytest.raises(Interrupted):
-            handoff.ask(release.wait, AMPLE)
-        timer.join()
+            handoff.ask(hang, AMPLE)
         release.set()
         assert eventually(lambda: LEFT in worker.heard)
         release.clear()
@@ -239,9 +242,13 @@ def test_a_signal_that_meets_the_end_of_the_work(
 def test_a_signal_ends_the_wait_for_work(handoff: Handoff, interrupt: Callable[[], None]) -> None:
     """`next` raises what the handler raises, and work that is given later is not lost."""
     timer = threading.Timer(SOON, interrupt)
-    timer.start()
-    with pytest.raises(Interrupted):
+
+    def wait() -> None:
+        timer.start()
         handoff.next(AMPLE)
+
+    with pytest.raises(Interrupted):
+        wait()
     timer.join()
     handoff.give("work")
     assert "work" == handoff.next(AMPLE)

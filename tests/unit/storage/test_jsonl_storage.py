@@ -303,7 +303,7 @@ def test_line_ends_are_found_from_the_end(
 # --- failed writes ---
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=40)
 @given(st.integers(0, 6_000))
 def test_a_write_that_fails_anywhere_leaves_no_part_of_its_batch(
     tmp_path_factory: pytest.TempPathFactory, new_sessions: Callable[[], Any], room: int

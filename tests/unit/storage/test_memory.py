@@ -96,7 +96,7 @@ def test_a_session_deleted_while_open_and_ended_later_is_let_go_like_any(session
 BOUND = 6_000
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3), st.booleans()), max_size=40))
 def test_the_bound_holds_and_every_event_is_accounted_for(
     new_sessions: Callable[[], Any], steps: list[tuple[int, int, bool]]

@@ -16,7 +16,7 @@ from cra.trace.event import Event
 from cra.trace.record import EventsRecord, SessionHeader
 from cra.trace.recorder import Recorder
 
-SECONDS = 10.0  # how long a test waits for another thread before it gives up
+SECONDS = 60.0  # how long a test waits for another thread before it gives up
 
 
 class MoodyStorage(MemoryStorage):

@@ -19,7 +19,7 @@ from cra.trace.subscribe import Broadcaster, Delivery
 from tests.support.chains import Chainer
 
 MakeRecord = Callable[..., EventsRecord]
-SECONDS = 10
+SECONDS = 60
 
 
 @pytest.fixture
