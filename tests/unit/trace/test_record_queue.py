@@ -76,7 +76,7 @@ def test_a_blocked_record_is_taken_when_there_is_room(
     assert all(thread.is_alive() for thread in threads)
     moody.open.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     recorder.flush()
     assert [0, 1, 2, 3] == numbers(moody, header(1))
     assert 1 == recorder.stats().reserved
@@ -94,7 +94,7 @@ def test_a_blocked_record_is_taken_when_a_reservation_is_released(
     time.sleep(0.01)
     assert thread.is_alive()
     reservation.release()
-    thread.join(10)
+    thread.join(60)
     recorder.flush()
     assert 1 == moody.count()
 
@@ -117,9 +117,9 @@ def test_close_sends_blocked_callers_away(make_recorder: Make, record: MakeRecor
         time.sleep(0.001)
     closing = threading.Thread(target=recorder.close)
     closing.start()
-    thread.join(10)
+    thread.join(60)
     moody.open.set()
-    closing.join(10)
+    closing.join(60)
     assert 1 == len(refused)
     assert 2 == moody.count()
 

@@ -62,11 +62,11 @@ def test_an_inherited_recorder_refuses_everything_in_a_forked_child_and_hangs_no
         def hold():
             with recorder._drain.busy, recorder._queue.lock:
                 held.set()
-                go_on.wait(20)
+                go_on.wait(60)
 
         thread = threading.Thread(target=hold)
         thread.start()
-        held.wait(20)
+        held.wait(60)
         child = os.fork()
         if child == 0:
             calls = [

@@ -26,7 +26,7 @@ class Job:
 
     def wait(self) -> None:
         """Wait for one run."""
-        assert self.runs.acquire(timeout=10)
+        assert self.runs.acquire(timeout=60)
 
 
 def test_no_thread_before_the_first_wake() -> None:
@@ -79,7 +79,7 @@ def test_stop_ends_the_thread_without_another_run() -> None:
     job.wait()
     job.worker.stop()
     job.worker.stop()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while job.worker.running:
         assert time.monotonic() < deadline
     assert 1 == job.count
@@ -92,7 +92,7 @@ def test_the_thread_ends_with_its_owner() -> None:
     worker.wake()
     job.wait()
     del job
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while worker.running:
         assert time.monotonic() < deadline
         gc.collect()
