@@ -111,8 +111,12 @@ class Resolver:
         _one_of("default_decision", default_decision, ("deny", "allow"))
         _one_of("trace_detail", trace_detail, ("full", "decisions"))
         _one_of("durability", durability, ("recorded", "stored", "durable"))
-        if not 0 <= ttl_seconds <= 86_400:
-            raise ValueError(f"ttl_seconds is {ttl_seconds}; it has to be between 0 and 86400")
+        if not isinstance(ttl_seconds, int) or not 0 <= ttl_seconds <= 86_400:
+            raise ValueError(f"ttl_seconds is {ttl_seconds!r}; it has to be a whole number between 0 and 86400")
+        if not isinstance(overflow_timeout, (int, float)) or not overflow_timeout >= 0:
+            raise ValueError(f"overflow_timeout is {overflow_timeout!r}; it has to be a number of seconds, 0 or more")
+        if redact is not None and not callable(redact):
+            raise ValueError("redact has to be a function of an event type and a payload")
         if hash_key is not None and not isinstance(hash_key, bytes):
             raise ValueError("hash_key has to be bytes")
         if ring is not None:
