@@ -6,6 +6,8 @@ import asyncio
 import inspect
 import json
 import os
+import subprocess
+import sys
 from importlib.util import find_spec
 from typing import Any
 
@@ -111,6 +113,24 @@ def test_implementation_and_version_are_said() -> None:
     compiled = find_spec("cra._speedups") is not None and os.environ.get("CRA_PURE_PYTHON", "") in ("", "0")
     assert ("compiled" if compiled else "pure") == cra.implementation()
     assert cra.__version__.count(".") == 2
+
+
+LATER = {
+    *("asyncio", "concurrent.futures", "importlib.metadata", "inspect", "jsonschema_rs", "logging", "pathlib", "rich"),
+    *("sqlite3", "tempfile", "typer", "urllib.parse", "zoneinfo"),
+}
+
+
+def test_import_is_cheap() -> None:
+    """`import cra` leaves what takes long to import for when it is used, unless msgspec, which it cannot do without, has it."""
+    program = f"""
+import sys, msgspec
+before = set(sys.modules)
+import cra
+print(sorted((set(sys.modules) - before) & {LATER!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert "[]" == done.stdout.strip()
 
 
 def test_the_published_program_runs(make_world: Any, atlas: Any, tmp_path: Any) -> None:
