@@ -57,7 +57,7 @@ class Session(SessionCore):
         *,
         agent_id: str,
         goal: str,
-        context: Mapping[str, Any],
+        context: dict[str, Any],
         scopes: frozenset[str],
         risk_tier: RiskTier,
         atlas_ids: frozenset[str] | None,
@@ -70,7 +70,7 @@ class Session(SessionCore):
         self.trace_id = header.trace_id
         self.agent_id = agent_id
         self.goal = goal
-        self.context = dict(context)
+        self.context = context
         self.scopes = scopes
         self.risk_tier = risk_tier
         self.atlas_ids = atlas_ids
@@ -78,12 +78,12 @@ class Session(SessionCore):
         self.children: dict[str, Session] = {}
         self.lineage: tuple[Session, ...] = (self, *(parent.lineage if parent else ()))
         self.status: Literal["active", "ended"] = "active"
-        self.idempotency = IdempotencyStore()
+        self._idempotency: IdempotencyStore | None = None
         self.open_calls: dict[str, Call] = {}
         self.limit_keys: set[LimitKey] = set()
         self.action_count = 0
         self._on_end = on_end
-        self._request_ids: OrderedDict[str, int] = OrderedDict()
+        self._request_ids: OrderedDict[str, int] | None = None
 
     def __repr__(self) -> str:
         return f"<Session {self.session_id} of {self.agent_id!r}, {self.status}>"
@@ -255,15 +255,26 @@ class Session(SessionCore):
         """Refuse a request id that this session has seen. Raises `Conflict`. PROTOCOL: Requests."""
         now = self.runtime.clock.monotonic_ns()
         with self.lock:
-            while self._request_ids and next(iter(self._request_ids.values())) < now:
-                self._request_ids.popitem(last=False)
-            if request_id in self._request_ids:
+            if self._request_ids is None:
+                self._request_ids = OrderedDict()
+            seen = self._request_ids
+            while seen and next(iter(seen.values())) < now:
+                seen.popitem(last=False)
+            if request_id in seen:
                 raise Conflict(f"request {request_id} was made before; give every request an id of its own")
-            if len(self._request_ids) >= REMEMBERED_REQUESTS:
+            if len(seen) >= REMEMBERED_REQUESTS:
                 raise Conflict(f"{REMEMBERED_REQUESTS} requests within {2 * skew_seconds:g} s; wait before the next")
-            self._request_ids[request_id] = now + int(2 * skew_seconds * NS_PER_SECOND)
+            seen[request_id] = now + int(2 * skew_seconds * NS_PER_SECOND)
 
     # Execute
+
+    @property
+    def idempotency(self) -> IdempotencyStore:
+        """The idempotency keys of the session, and the outcomes they stand for."""
+        if self._idempotency is None:
+            with self.lock:
+                self._idempotency = self._idempotency or IdempotencyStore()
+        return self._idempotency
 
     def execute(
         self,
@@ -367,21 +378,26 @@ class Session(SessionCore):
         with self.lock:
             if self.status == "ended":
                 raise SessionAlreadyEnded(f"session {self.session_id} has ended already")
-            with self.runtime.room() as room:
-                for call in list(self.open_calls.values()):
-                    call.close_unknown()
+            runtime = self.runtime
+            room = runtime.recorder.reserve()
+            try:
+                if self.open_calls:
+                    for call in list(self.open_calls.values()):
+                        call.close_unknown()
                 self.status = "ended"
                 payload = {
                     "reason": reason,
-                    "duration_ms": (self.runtime.clock.monotonic_ns() - self.started_ns) // 1_000_000,
+                    "duration_ms": (runtime.clock.monotonic_ns() - self.started_ns) // 1_000_000,
                     "action_count": self.action_count,
                 }
-                ended = ("session.ended", payload)
-                room.record(self.runtime.closing_record(self.header, ended))
-            self.runtime.approvals.end_session(self.session_id)
+                room.record(runtime.closing_record(self.header, ("session.ended", payload)))
+            finally:
+                if room.held:
+                    room.release()
+            runtime.approvals.end_session(self.session_id)
             self.forget_resolutions()
             self.forget_shortcut()
-            self._request_ids.clear()
+            self._request_ids = None
         self._on_end(self)
 
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 from cra.carp.conditions import RISK_TIERS, RiskTier
 from cra.carp.request import copy_context
@@ -55,38 +54,57 @@ class SessionTable:
         _check_text("goal", goal, MAX_GOAL)
         if risk_tier not in RISK_TIERS:
             raise InvalidCARPRequest(f"risk_tier is one of {', '.join(RISK_TIERS)}", path="/risk_tier")
-        if not isinstance(parent, (Session, str, type(None))):
+        if parent is not None and not isinstance(parent, (Session, str)):
             raise InvalidCARPRequest("a Session or its id is needed", path="/parent")
         ancestor = self.get(parent) if isinstance(parent, str) else parent
-        own_context = copy_context({} if context is None else context)
-        facts = _inherit(ancestor, own_context, _names("scopes", scopes), risk_tier, _names("atlas_ids", atlas_ids))
-        runtime = self._runtime
-        now_ns = runtime.clock.now_ns()
-        base = runtime.ids.draw(now_ns // 1_000_000)
-        header = SessionHeader(
-            session_id=format_uuid(base) if session_id is None else _check_uuid(session_id),
-            trace_id=format_uuid(base + 1),
-            span_id=format_uuid(base + 2),
+        host = _Host(
+            {} if context is None else copy_context(context),
+            _names("scopes", scopes),
+            risk_tier,
+            _names("atlas_ids", atlas_ids),
         )
-        runtime.registry.pin(facts["atlas_ids"])
+        if ancestor is not None:
+            host = host.below(ancestor)
+        if session_id is not None:
+            session_id = _check_uuid(session_id)
+        registry = self._runtime.registry
+        registry.pin(host.atlas_ids)
         try:
-            with ancestor.lock if ancestor else nullcontext():
-                if ancestor is not None:
-                    ancestor.touch()  # may end it, and so takes the table's lock after those of sessions, as all do
-                with self._lock:
-                    self._check_new(agent_id, header.session_id, given=session_id is not None)
-                    session = Session(
-                        runtime, header, agent_id=agent_id, goal=goal, parent=ancestor, on_end=self._let_go, **facts
-                    )
-                    started = {"agent_id": agent_id, "goal": goal} | _session_facts(session)
-                    runtime.recorder.record(runtime.events_record(header, ("session.started", started), base=base + 2))
-                    session.number = runtime.recorder.queue.number(header.session_id)
-                    runtime.sessions[header.session_id] = session
-                    if ancestor is not None:
-                        ancestor.children[header.session_id] = session
+            if ancestor is None:
+                return self._enter(agent_id, goal, host, None, session_id)
+            with ancestor.lock:
+                ancestor.touch()  # may end it, and so takes the table's lock after those of sessions, as all do
+                return self._enter(agent_id, goal, host, ancestor, session_id)
         except BaseException:
-            runtime.registry.unpin(facts["atlas_ids"])
+            registry.unpin(host.atlas_ids)
             raise
+
+    def _enter(self, agent_id: str, goal: str, host: _Host, parent: Session | None, given_id: str | None) -> Session:
+        """Make the session, record its start, and have it found from then on."""
+        runtime = self._runtime
+        base = runtime.ids.draw(runtime.clock.now_ns() // 1_000_000)
+        session_id = format_uuid(base) if given_id is None else given_id
+        header = SessionHeader(session_id, format_uuid(base + 1), format_uuid(base + 2))
+        with self._lock:
+            self._check_new(agent_id, session_id, given=given_id is not None)
+            session = Session(
+                runtime,
+                header,
+                agent_id=agent_id,
+                goal=goal,
+                context=host.context,
+                scopes=host.scopes or frozenset(),
+                risk_tier=host.risk_tier,
+                atlas_ids=host.atlas_ids,
+                parent=parent,
+                on_end=self._let_go,
+            )
+            started = {"agent_id": agent_id, "goal": goal} | _session_facts(session)
+            runtime.recorder.record(runtime.events_record(header, ("session.started", started), base=base + 2))
+            session.number = runtime.recorder.queue.number(session_id)
+            runtime.sessions[session_id] = session
+            if parent is not None:
+                parent.children[session_id] = session
         return session
 
     def _check_new(self, agent_id: str, session_id: str, *, given: bool) -> None:
@@ -108,7 +126,8 @@ class SessionTable:
             if session.parent is not None:
                 session.parent.children.pop(session.session_id, None)
             children = list(session.children.values())
-        runtime.limits.forget(list(session.limit_keys))
+        if session.limit_keys:
+            runtime.limits.forget(list(session.limit_keys))
         runtime.registry.unpin(session.atlas_ids)
         for child in children:
             _end_quietly(child)
@@ -150,21 +169,25 @@ def _end_quietly(session: Session) -> bool:
     return True
 
 
-def _inherit(
-    parent: Session | None,
-    context: dict[str, Any],
-    scopes: frozenset[str] | None,
-    risk_tier: RiskTier,
-    atlas_ids: frozenset[str] | None,
-) -> dict[str, Any]:
-    """What a session knows of its host, narrowed to what its parent has."""
-    if parent is not None:
-        context = {**context, **parent.context}
-        scopes = parent.scopes if scopes is None else scopes & parent.scopes
-        risk_tier = max(risk_tier, parent.risk_tier, key=RISK_TIERS.index)
+class _Host(NamedTuple):
+    """What the host says of a session; `scopes` None where it says nothing."""
+
+    context: dict[str, Any]
+    scopes: frozenset[str] | None
+    risk_tier: RiskTier
+    atlas_ids: frozenset[str] | None
+
+    def below(self, parent: Session) -> _Host:
+        """The same, narrowed to what the parent has."""
+        atlas_ids = self.atlas_ids
         if parent.atlas_ids is not None:
             atlas_ids = parent.atlas_ids if atlas_ids is None else atlas_ids & parent.atlas_ids
-    return {"context": context, "scopes": scopes or frozenset(), "risk_tier": risk_tier, "atlas_ids": atlas_ids}
+        return _Host(
+            {**self.context, **parent.context},
+            parent.scopes if self.scopes is None else self.scopes & parent.scopes,
+            max(self.risk_tier, parent.risk_tier, key=RISK_TIERS.index),
+            atlas_ids,
+        )
 
 
 def _session_facts(session: Session) -> dict[str, Any]:

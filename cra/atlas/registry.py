@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from cra.errors import AtlasAlreadyLoaded, AtlasLoadError, AtlasNotFound, Confli
 
 DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
 MAX_LOAD_THREADS = 8
+_EVERYTHING = (None,)
 
 Source = str | os.PathLike[str] | Mapping[str, Any] | Atlas
 
@@ -81,7 +81,8 @@ class AtlasRegistry:
         self._hard_limit = hard_limit
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
-        self._pins: Counter[str | None] = Counter()
+        self._pins: dict[str | None, int] = {}
+        """How many sessions use an atlas; under None, how many use all of them."""
         self._uses = 0
         self.generation = 0
         self.on_change: Callable[[], None] = lambda: None
@@ -145,12 +146,18 @@ class AtlasRegistry:
         with self._lock:
             for atlas_id in sorted(atlas_ids or ()):
                 self._entry(atlas_id)
-            self._pins.update([None] if atlas_ids is None else atlas_ids)
+            for pinned in _EVERYTHING if atlas_ids is None else atlas_ids:
+                self._pins[pinned] = self._pins.get(pinned, 0) + 1
 
     def unpin(self, atlas_ids: frozenset[str] | None) -> None:
         """The counterpart of `pin`, once for each."""
         with self._lock:
-            self._pins -= Counter[str | None]([None] if atlas_ids is None else atlas_ids)  # drops what falls to zero
+            for pinned in _EVERYTHING if atlas_ids is None else atlas_ids:
+                left = self._pins[pinned] - 1
+                if left:
+                    self._pins[pinned] = left
+                else:
+                    del self._pins[pinned]
 
     def _entry(self, atlas_id: str) -> _Entry:
         try:
@@ -221,9 +228,9 @@ class AtlasRegistry:
             self.on_evict()
 
     def _evictable(self, entry: _Entry) -> bool:
-        if entry.atlas is None or entry.origin is None or self._pins[None]:
+        if entry.atlas is None or entry.origin is None or None in self._pins:
             return False
-        return not self._pins[entry.info.atlas_id] and not (entry.overlay and self._pins)
+        return entry.info.atlas_id not in self._pins and not (entry.overlay and self._pins)
 
 
 def _read(source: Source, *, overlay: bool, strict: bool) -> _Entry:

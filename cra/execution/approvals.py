@@ -242,10 +242,12 @@ class ApprovalBook:
             return self._find(approval_id)
 
     def end_session(self, session_id: str) -> None:
-        """Drop all approvals of a session; none of them is handed out as expired any more."""
+        """Drop all approvals of a session, which asks for no more; none of them is handed out as expired any more."""
+        if session_id not in self._sessions:
+            return
         with self._lock:
-            session = self._sessions.pop(session_id, None)
-            for approval_ids in session.ids.values() if session else ():
+            session = self._sessions.pop(session_id)
+            for approval_ids in session.ids.values():
                 for approval_id in approval_ids:
                     del self._approvals[approval_id]
                     self._deadlines.pop(approval_id, None)

@@ -262,7 +262,7 @@ class Scenario:
 
     def too_many_keys(self) -> Attempt:
         self.prepare()
-        self.session.idempotency = idempotency.IdempotencyStore(max_keys=1)
+        self.session._idempotency = idempotency.IdempotencyStore(max_keys=1)
         self.attempt(idempotency_key="a")
         return lambda: self.attempt(idempotency_key="b")
 
