@@ -65,28 +65,40 @@ class SessionTable:
         )
         if ancestor is not None:
             host = host.below(ancestor)
-        if session_id is not None:
-            session_id = _check_uuid(session_id)
-        registry = self._runtime.registry
+        runtime = self._runtime
+        base = runtime.ids.draw(runtime.clock.now_ns() // 1_000_000)
+        header = SessionHeader(
+            format_uuid(base) if session_id is None else _check_uuid(session_id),
+            format_uuid(base + 1),
+            format_uuid(base + 2),
+        )
+        given = session_id is not None
+        registry = runtime.registry
         registry.pin(host.atlas_ids)
         try:
             if ancestor is None:
-                return self._enter(agent_id, goal, host, None, session_id)
+                return self._enter(header, base, agent_id, goal, host, None, given)
             with ancestor.lock:
                 ancestor.touch()  # may end it, and so takes the table's lock after those of sessions, as all do
-                return self._enter(agent_id, goal, host, ancestor, session_id)
+                return self._enter(header, base, agent_id, goal, host, ancestor, given)
         except BaseException:
             registry.unpin(host.atlas_ids)
             raise
 
-    def _enter(self, agent_id: str, goal: str, host: _Host, parent: Session | None, given_id: str | None) -> Session:
-        """Make the session, record its start, and have it found from then on."""
-        runtime = self._runtime
-        base = runtime.ids.draw(runtime.clock.now_ns() // 1_000_000)
-        session_id = format_uuid(base) if given_id is None else given_id
-        header = SessionHeader(session_id, format_uuid(base + 1), format_uuid(base + 2))
+    def _enter(
+        self,
+        header: SessionHeader,
+        base: int,
+        agent_id: str,
+        goal: str,
+        host: _Host,
+        parent: Session | None,
+        given: bool,
+    ) -> Session:
+        """Make the session, record its start, and have it found from then on. `given`: its id is the host's."""
+        runtime, session_id = self._runtime, header.session_id
         with self._lock:
-            self._check_new(agent_id, session_id, given=given_id is not None)
+            self._check_new(agent_id, session_id, given=given)
             session = Session(
                 runtime,
                 header,

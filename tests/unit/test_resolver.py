@@ -244,7 +244,7 @@ class TestSessions:
         world.resolver.revoke("bad")
         with pytest.raises(cra.ActionDenied):
             world.open("bad", atlas_ids=["com.example.shop"])
-        assert not +world.resolver._runtime.registry._pins
+        assert not world.resolver._runtime.registry._pins
 
     def test_given_session_id_is_used_once(self, make_world: Any, atlas: Any) -> None:
         """In lower case; not again while it is open, nor after, nor when a store has it from before."""
