@@ -197,6 +197,44 @@ class TestExecutors:
         with pytest.raises(TypeError, match="not callable"):
             world.resolver.register("a.b", "function")
 
+    @pytest.mark.parametrize("shared", [False, True])
+    def test_inline_executors_run_on_the_thread_of_their_caller(
+        self, shared: bool, make_world: Any, atlas: Any
+    ) -> None:
+        """Registered by call or by decorator, for one action or for all that share it; the others do not."""
+        world = make_world(atlas({"action_id": "a.b", "executor": "here"}))
+        name = "here" if shared else "a.b"
+        session = world.open()
+        resolution = session.resolve("x")
+
+        def run() -> int:
+            result: int = session.execute("a.b", resolution=resolution).result
+            return result
+
+        world.resolver.register(name, threading.get_ident, shared=shared, inline=True)
+        assert threading.get_ident() == run()
+        world.resolver.register(name, threading.get_ident, shared=shared)
+        assert threading.get_ident() != run()
+
+        @world.resolver.action(name, shared=shared, inline=True)
+        def where() -> int:
+            return threading.get_ident()
+
+        assert threading.get_ident() == where() == run()
+
+    def test_inline_executors_are_synchronous(self, make_world: Any, atlas: Any) -> None:
+        """Nobody could await one on the caller's thread; what was registered before stays."""
+        world = make_world(atlas("a.b"))
+        world.resolver.register("a.b", lambda: "first")
+
+        async def second() -> str:
+            return "second"
+
+        with pytest.raises(TypeError, match=r"'a\.b' is asynchronous and cannot run inline; leave out inline"):
+            world.resolver.register("a.b", second, inline=True)
+        session = world.open()
+        assert "first" == session.execute("a.b", resolution=session.resolve("x")).result
+
 
 class TestSessions:
     """Opening, finding, revoking."""

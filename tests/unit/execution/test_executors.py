@@ -77,6 +77,15 @@ def returning_coroutine(number: int) -> Coroutine[Any, Any, int]:
     return adouble(number)
 
 
+def raising(error: BaseException) -> Callable[[], None]:
+    """A function that raises it."""
+
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
 KINDS: list[Callable[..., Any]] = [
     double,
     adouble,
@@ -371,6 +380,112 @@ class TestTimeout:
         call.settle()
         call.abandon()
         assert call.value.cr_frame is None
+
+
+class TestInline:
+    """On the thread of the caller."""
+
+    @pytest.fixture
+    def run(self, run: Run) -> Run:
+        return lambda *arguments: run(*arguments, "inline")
+
+    @pytest.mark.parametrize("function", [double, Promise, returning_coroutine, functools.partial(double)])
+    def test_every_kind_of_function(self, run: Run, function: Run) -> None:
+        """What an inline function returns is the result; what it returns to be awaited is awaited, as ever."""
+        assert 42 == run(function, {"number": 21}, AMPLE)
+
+    def test_runs_on_the_callers_thread(self, threads: ExecutorThreads) -> None:
+        """No thread is made, for a synchronous caller and for one on an event loop."""
+        assert threading.get_ident() == threads.call(threading.get_ident, {}, AMPLE, "inline")
+        assert threading.get_ident() == asyncio.run(threads.acall(threading.get_ident, {}, AMPLE, "inline"))
+        assert 0 == threads._threads
+
+    def test_context_variables_are_the_callers(self, run: Run) -> None:
+        """An executor sees the caller's context variables, and what it sets stays its own, though the thread is the same."""
+
+        def read() -> str:
+            seen = VARIABLE.get()
+            VARIABLE.set("changed by the executor")
+            return seen
+
+        token = VARIABLE.set("of the caller")
+        try:
+            assert "of the caller" == run(read, {}, AMPLE)
+            assert "of the caller" == VARIABLE.get()
+        finally:
+            VARIABLE.reset(token)
+
+    def test_an_error_is_delivered_as_it_is(self, threads: ExecutorThreads) -> None:
+        """The caller gets the very exception, SystemExit included."""
+        for error in (ValueError("no"), SystemExit(3), KeyboardInterrupt()):
+            with pytest.raises(type(error)) as caught:
+                threads.call(raising(error), {}, AMPLE, "inline")
+            assert error is caught.value
+
+    def test_cancelling_itself_is_a_failure_and_no_cancellation_of_the_caller(self, run: Run) -> None:
+        """As on a thread of its own."""
+        with pytest.raises(ExecutorCancelled, match="the executor was cancelled"):
+            run(raising(asyncio.CancelledError()), {}, AMPLE)
+
+    @pytest.mark.parametrize(
+        "late", [lambda: time.sleep(SOON), lambda: time.sleep(SOON) or 1 / 0], ids=["result", "error"]
+    )
+    def test_what_comes_too_late_is_a_timeout(self, run: Run, late: Run) -> None:
+        """Whatever it comes back with: seen when it is back, and not before."""
+        started = time.monotonic()
+        with pytest.raises(ExecutorTimeout, match="did not come back in time"):
+            run(late, {}, SOON / 2)
+        assert SOON <= time.monotonic() - started
+
+    def test_late_exits_are_exits(self, run: Run) -> None:
+        """Somebody wants the process to end; that the executor was late is not what he has to be told."""
+
+        def leave() -> None:
+            time.sleep(SOON)
+            raise SystemExit
+
+        with pytest.raises(SystemExit):
+            run(leave, {}, SOON / 2)
+
+    def test_a_late_coroutine_is_closed(self, run: Run) -> None:
+        """Without a warning that nobody awaited it."""
+
+        def late() -> Coroutine[Any, Any, int]:
+            time.sleep(SOON)
+            return adouble(1)
+
+        with pytest.raises(ExecutorTimeout):
+            run(late, {}, SOON / 2)
+        gc.collect()
+
+    def test_no_time_at_all(self, run: Run) -> None:
+        """A timeout that is over already makes every result late."""
+        for timeout_s in (0, -1.0):
+            with pytest.raises(ExecutorTimeout):
+                run(double, {"number": 1}, timeout_s)
+
+    def test_closed_refuses(self, run: Run, threads: ExecutorThreads) -> None:
+        """No call after the end, though no thread would be needed."""
+        threads.close()
+        with pytest.raises(ExecutorUnavailable, match="the runtime is closed; make a new Resolver"):
+            run(double, {"number": 1}, AMPLE)
+
+    def test_nothing_keeps_an_error_alive(self, threads: ExecutorThreads) -> None:
+        """What the executor's frames held is free once the caller has dealt with the error."""
+        gone: list[weakref.ref[threading.Event]] = []
+
+        def fail() -> None:
+            held = threading.Event()
+            gone.append(weakref.ref(held))
+            raise ValueError
+
+        gc.disable()
+        try:
+            with pytest.raises(ValueError, match=r"^$"):
+                threads.call(fail, {}, AMPLE, "inline")
+            assert gone[0]() is None
+        finally:
+            gc.enable()
 
 
 class TestCancellation:

@@ -6,6 +6,7 @@ import asyncio
 import builtins
 import re
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,13 @@ def table() -> dict[str, Row]:
 
 
 class Scenario:
-    """A runtime in which `attempt` leads to the outcome. `finish` is called before the trace is read."""
+    """A runtime in which `attempt` leads to the outcome. `finish` is called before the trace is read.
 
-    def __init__(self, make_world: Any, atlas: Any, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    `inline` says how its executors are registered.
+    """
+
+    def __init__(self, make_world: Any, atlas: Any, run: Any, monkeypatch: pytest.MonkeyPatch, inline: bool) -> None:
+        self.inline = inline
         self._make_world = make_world
         self.atlas = atlas
         self.run = run
@@ -65,7 +70,7 @@ class Scenario:
         self.register(executor or (lambda **parameters: self.calls.append(parameters)))
 
     def register(self, executor: Any) -> None:
-        self.world.resolver.register("pay.send", executor)
+        self.world.resolver.register("pay.send", executor, inline=self.inline)
 
     def attempt(self, parameters: Any = None, *, action_id: str = "pay.send", **options: Any) -> Any:
         options.setdefault("resolution", self.resolution)
@@ -95,7 +100,8 @@ class Scenario:
     def executor_takes_too_long(self) -> Attempt:
         forever = threading.Event()
         self.finish = forever.set
-        self.prepare(executor=forever.wait, action={"timeout_seconds": 1})
+        wait = (lambda: time.sleep(1.01)) if self.inline else forever.wait
+        self.prepare(executor=wait, action={"timeout_seconds": 1})
         return self.attempt
 
     def replayed_unknown(self) -> Attempt:
@@ -105,10 +111,13 @@ class Scenario:
         return lambda: self.attempt(idempotency_key="k")
 
     def executor_is_cancelled(self) -> Attempt:
-        async def cancelled() -> None:
+        def cancelled() -> None:
             raise asyncio.CancelledError
 
-        self.prepare(executor=cancelled)
+        async def acancelled() -> None:
+            cancelled()
+
+        self.prepare(executor=cancelled if self.inline else acancelled)
         return self.attempt
 
     def executor_exits(self) -> Attempt:
@@ -142,7 +151,7 @@ class Scenario:
             started.set()
             await asyncio.sleep(SECONDS)
 
-        self.prepare(executor=wait)
+        self.prepare(executor=(lambda: wait()) if self.inline else wait)
 
         async def cancel() -> None:
             task = asyncio.create_task(self.session.aexecute("pay.send", resolution=self.resolution))
@@ -351,13 +360,14 @@ def test_every_row_has_its_scenario() -> None:
     assert set(table()) == set(SCENARIOS)
 
 
+@pytest.mark.parametrize("inline", [False, True], ids=["", "inline"])
 @pytest.mark.parametrize("outcome", SCENARIOS)
 def test_outcome_raises_and_records_what_its_row_says(
-    outcome: str, make_world: Any, atlas: Any, run: Any, monkeypatch: pytest.MonkeyPatch
+    outcome: str, inline: bool, make_world: Any, atlas: Any, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The exception, the events and their marks are exactly those of the table; the chain verifies (the fixture does it)."""
     _, raises, expected = table()[outcome]
-    scenario = Scenario(make_world, atlas, run, monkeypatch)
+    scenario = Scenario(make_world, atlas, run, monkeypatch, inline)
     attempt = SCENARIOS[outcome](scenario)
     mark = getattr(scenario, "mark", None)
     if mark is None:
