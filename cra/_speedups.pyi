@@ -3,15 +3,23 @@
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
+from typing_extensions import Self
+
+from cra.carp.plan import Plan, Ruling
 from cra.carp.policy import Limit
+from cra.carp.request import Ask
 from cra.reference.expander import Head
 from cra.reference.keywords import Selection
 from cra.reference.ring import Ring as ReferenceRing
 from cra.reference.ring_scan import RingScan
 from cra.reference.sliding_windows import Charge, LimitState
 from cra.trace.batch import Batch
+from cra.trace.record import SessionHeader
+
+Value = TypeVar("Value")
+Core = TypeVar("Core", bound="ResolutionCore")
 
 def glob_match(pattern: str, text: str) -> bool: ...
 def plain_copy(value: object, at: str = "") -> Any: ...
@@ -95,3 +103,40 @@ class Expander:
     def take(self, position: int) -> Batch | None: ...
     def discard(self) -> tuple[int, int]: ...
     def heads(self) -> dict[str, Head]: ...
+
+class ResolutionCore:
+    header: SessionHeader
+    base: int
+    given_request_id: str | None
+    time_ns: int
+    expires_ns: int
+    ttl_seconds: int
+    plan: Plan
+    ruling: Ruling
+    injected: tuple[int, ...]
+    limit_states: tuple[LimitState, ...]
+    asked: Ask | str
+    resolution_id: str
+    request_id: str
+    timestamp: str
+    def __init__(
+        self,
+        *,
+        header: SessionHeader,
+        base: int,
+        request_id: str | None,
+        time_ns: int,
+        expires_ns: int,
+        ttl_seconds: int,
+        plan: Plan,
+        ruling: Ruling,
+        injected: tuple[int, ...],
+        limit_states: tuple[LimitState, ...],
+        ask: Ask | str,
+    ) -> None: ...
+    @classmethod
+    def restore(cls, *fields: Any) -> Self: ...
+    def fields(self) -> tuple[Any, ...]: ...
+    def kept(self, name: str, make: Callable[[], Value]) -> Value: ...
+
+def untracked(cls: type[Core]) -> type[Core]: ...

@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # type checkers read the reference
     from cra.reference.handoff import Handoff
     from cra.reference.keywords import GoalSelector, KeywordMatcher
     from cra.reference.lines import feed_lines
+    from cra.reference.resolution_core import ResolutionCore, untracked
     from cra.reference.ring import Ring
     from cra.reference.ring_scan import scan_ring
     from cra.reference.sliding_windows import Reservation, SlidingWindows, Watches
@@ -57,6 +58,7 @@ elif _COMPILED := _wants_compiled():
         KeywordMatcher,
         RandomIds,
         Reservation,
+        ResolutionCore,
         Ring,
         SlidingWindows,
         Watches,
@@ -71,6 +73,7 @@ elif _COMPILED := _wants_compiled():
         plain_copy,
         scan_ring,
         seal,
+        untracked,
         verify_chain,
     )
 else:
@@ -82,6 +85,7 @@ else:
     from cra.reference.handoff import Handoff
     from cra.reference.keywords import GoalSelector, KeywordMatcher
     from cra.reference.lines import feed_lines
+    from cra.reference.resolution_core import ResolutionCore, untracked
     from cra.reference.ring import Ring
     from cra.reference.ring_scan import scan_ring
     from cra.reference.sliding_windows import Reservation, SlidingWindows, Watches
@@ -100,6 +104,7 @@ __all__ = [
     "KeywordMatcher",
     "RandomIds",
     "Reservation",
+    "ResolutionCore",
     "Ring",
     "RuntimeCore",
     "SessionCore",
@@ -119,6 +124,7 @@ __all__ = [
     "plain_copy",
     "scan_ring",
     "seal",
+    "untracked",
     "verify_chain",
     "window_contains",
 ]

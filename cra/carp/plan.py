@@ -7,7 +7,7 @@ PROTOCOL: Evaluation, Decision; ARCHITECTURE: Plans are cached.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
 from weakref import WeakKeyDictionary
 
@@ -95,6 +95,7 @@ class Plan:
         "announcements",
         "capabilities",
         "context",
+        "grants",
         "limits",
         "outcomes",
         "pending",
@@ -113,6 +114,7 @@ class Plan:
         self.policy_set = policy_set
         self.outcomes = outcomes
         self.capabilities = capabilities
+        self.grants = grants
         named = [policy_set.capability(capability) for capability in capabilities]
         self.undefined_capability = next((c for c, found in zip(capabilities, named) if found is None), None)
         chosen = (
@@ -143,6 +145,9 @@ class Plan:
         """The limits of each session that has asked (`cra.execution.limits`)."""
         self._rulings: dict[tuple[int, ...], Ruling] = {}
         self.ruling(())
+
+    def __reduce__(self) -> tuple[Callable[..., Plan], tuple[object, ...]]:
+        return _restored, (self.policy_set, self.outcomes, self.capabilities, self.grants)
 
     def index_of(self, action_id: str) -> int | None:
         """The index of an action among those considered; None where it is not one of them."""
@@ -259,3 +264,10 @@ class Plan:
         if self.undefined_capability is not None:
             return "deny", UNDEFINED_CAPABILITY.format(self.undefined_capability)
         return "deny", "All actions are denied by policy" if denied else "No actions are available"
+
+
+def _restored(
+    policy_set: PolicySet, outcomes: tuple[Outcomes, ...], capabilities: tuple[str, ...], grants: Grants
+) -> Plan:
+    """A plan from its pickle: that of the policy set, so that the resolutions of one pickle share it."""
+    return policy_set.plan(outcomes, capabilities, grants)

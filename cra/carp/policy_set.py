@@ -17,6 +17,7 @@ from cra.carp.conditions import Conditions
 from cra.carp.context import Triggers
 from cra.carp.plan import Grants, Outcomes, Plan
 from cra.carp.policy import Policy
+from cra.carp.resolution_text import ResolutionText
 from cra.errors import Conflict, PolicyEvaluationError
 from cra.hotpath import canonical_json, conditions_hold, glob_match
 from cra.reference.match import Facts, depends_on_facts
@@ -82,8 +83,12 @@ class PolicySet:
         """The actions that some policy has a condition on the parameters of."""
         self.cleared: dict[object, Any] = {}
         """What `cra.execution.clearance` remembers of calls, and bounds."""
+        self.text = ResolutionText()
         self._plans: dict[object, Plan] = {}
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[PolicySet], tuple[tuple[Atlas, ...], DefaultDecision]]:
+        return PolicySet, (self.atlases, self.default)
 
     def _positions(self, policy: Policy) -> Iterator[int]:
         """The actions a policy is about: of every atlas if it restricts, of its own atlas if it allows."""

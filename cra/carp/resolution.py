@@ -5,185 +5,128 @@ PROTOCOL: Decision; schema: carp-resolution.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from fractions import Fraction
-from functools import cached_property
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 
-from cra.atlas.manifest import Action, ActionLimit, ContentType
-from cra.carp.conditions import RiskTier
-from cra.carp.plan import DecisionType, Denial, Plan, PlanLimit, Ruling
-from cra.carp.policy import Policy
+from cra.carp.plan import Denial
+from cra.carp.published import (
+    AllowedAction,
+    Constraint,
+    Decision,
+    DeniedAction,
+    InjectedBlock,
+    allowed_action,
+    approval_constraint,
+    denied_actions,
+    injected_block,
+    limit_constraint,
+    number,
+    scope_constraints,
+)
 from cra.carp.request import Ask
-from cra.execution.approvals import approval_id
-from cra.ids import format_uuid
-from cra.timing.clock import NS_PER_SECOND, format_timestamp
-from cra.timing.rate_limit import LimitState
-from cra.trace.record import REQUEST, RESOLUTION, SessionHeader
+from cra.hotpath import ResolutionCore, untracked
 
 CARP_VERSION = "1.0"
 
-
-class Decision(msgspec.Struct, frozen=True):
-    type: DecisionType
-    reason: str | None = None
-    approval_id: str | None = None
-    expires_at: str | None = None
-
-
-class InjectedBlock(msgspec.Struct, frozen=True):
-    """One context block to read; `source` is the atlas that provided it, `token_estimate` in tokens."""
-
-    block_id: str
-    source: str
-    content_type: ContentType
-    content: str
-    priority: int
-    token_estimate: int
+__all__ = [
+    "CARP_VERSION",
+    "AllowedAction",
+    "Constraint",
+    "Decision",
+    "DeniedAction",
+    "InjectedBlock",
+    "Resolution",
+    "number",
+]
 
 
-class AllowedAction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    action_id: str
-    name: str
-    description: str
-    parameters_schema: Mapping[str, Any] | None = None
-    returns_schema: Mapping[str, Any] | None = None
-    risk_tier: RiskTier
-    requires_confirmation: bool
-    idempotent: bool
-    rate_limit: ActionLimit | None = None
-
-
-class DeniedAction(msgspec.Struct, frozen=True, omit_defaults=True):
-    action_id: str
-    reason: str
-    policy_id: str | None = None
-
-
-class Constraint(msgspec.Struct, frozen=True):
-    """One constraint; `parameters` depend on `type` (docs/policies.md)."""
-
-    constraint_id: str
-    type: Literal["rate_limit", "budget", "time_window", "require_approval", "scope"]
-    parameters: dict[str, Any]
-
-
-class Resolution:
+@untracked
+class Resolution(ResolutionCore):
     """What the agent may do and should read, until it expires. Immutable; made by `Session.resolve` only.
 
     It is its own proof: it holds its session, its plan and its expiry, and nothing is registered for it. `expires_ns` is on the
     runtime's monotonic clock; `ask` is what was asked.
     """
 
-    def __init__(
-        self,
-        *,
-        header: SessionHeader,
-        base: int,
-        request_id: str | None,
-        time_ns: int,
-        expires_ns: int,
-        ttl_seconds: int,
-        plan: Plan,
-        ruling: Ruling,
-        injected: tuple[int, ...],
-        limit_states: tuple[LimitState, ...],
-        ask: Ask | str,
-    ) -> None:
-        self._header = header
-        self.base = base
-        self._time_ns = time_ns
-        self.expires_ns = expires_ns
-        self._plan = plan
-        self._ruling = ruling
-        self._injected = injected
-        self._limit_states = limit_states
-        self.ask = Ask(ask) if isinstance(ask, str) else ask
-        self.request_id = request_id or format_uuid(base + REQUEST)
-        self.ttl_seconds = ttl_seconds
+    __slots__ = ()
 
     carp_version = CARP_VERSION
 
     def __repr__(self) -> str:
         return (
-            f"<Resolution {self._ruling.decision}: {len(self._ruling.allowed)} allowed, {len(self._ruling.denied)} denied,"
-            f" {len(self._injected)} context blocks>"
+            f"<Resolution {self.ruling.decision}: {len(self.ruling.allowed)} allowed, {len(self.ruling.denied)} denied,"
+            f" {len(self.injected)} context blocks>"
         )
 
-    @cached_property
-    def resolution_id(self) -> str:
-        return format_uuid(self.base + RESOLUTION)
+    def __reduce__(self) -> tuple[Callable[..., Resolution], tuple[object, ...]]:
+        return _restored, self.fields()
+
+    @property
+    def ask(self) -> Ask:
+        asked = self.asked
+        return self.kept("ask", lambda: Ask(asked)) if isinstance(asked, str) else asked
 
     @property
     def session_id(self) -> str:
-        return self._header.session_id
+        return self.header.session_id
 
     @property
     def trace_id(self) -> str:
-        return self._header.trace_id
+        return self.header.trace_id
 
-    @cached_property
-    def timestamp(self) -> str:
-        return format_timestamp(self._time_ns)
-
-    @cached_property
+    @property
     def decision(self) -> Decision:
-        first = next(self._approvals(), None)
-        return Decision(self._ruling.decision, self._ruling.reason, first["approval_id"] if first else None)
+        first = next(iter(self._approval_ids()), None)
+        return Decision(self.ruling.decision, self.ruling.reason, first)
 
-    @cached_property
+    @property
     def context_blocks(self) -> tuple[InjectedBlock, ...]:
         """The context to read, most important first."""
-        return tuple(
-            InjectedBlock(
-                block.block_id, atlas.atlas_id, block.content_type, block.content, block.priority, block.token_estimate
-            )
-            for atlas, block in map(self._plan.policy_set.blocks.__getitem__, self._injected)
+        blocks = self.plan.policy_set.blocks
+        return self.kept("context_blocks", lambda: tuple(injected_block(*blocks[index]) for index in self.injected))
+
+    @property
+    def allowed_actions(self) -> tuple[AllowedAction, ...]:
+        actions = self.plan.actions
+        return self.kept(
+            "allowed_actions", lambda: tuple(allowed_action(actions[index][1]) for index in self.ruling.allowed)
         )
 
-    @cached_property
-    def allowed_actions(self) -> tuple[AllowedAction, ...]:
-        return tuple(_published(self._plan.actions[index][1]) for index in self._ruling.allowed)
-
-    @cached_property
+    @property
     def denied_actions(self) -> tuple[DeniedAction, ...]:
         """Every action that may not be executed now, those awaiting approval included."""
-        return tuple(
-            DeniedAction(self._plan.actions[denial.action][1].action_id, denial.reason, denial.policy_id)
-            for denial in self._ruling.denied
-        )
+        return self.kept("denied_actions", lambda: tuple(denied_actions(self.plan, self.ruling)))
 
-    @cached_property
+    @property
     def held_actions(self) -> tuple[DeniedAction, ...]:
         """Those of `denied_actions` that wait for a person; the `require_approval` constraint has the approval ids."""
-        held = {self._plan.actions[index][1].action_id for _, index in self._plan.pending}
+        held = {self.plan.actions[index][1].action_id for _, index in self.plan.pending}
         return tuple(action for action in self.denied_actions if action.action_id in held)
 
-    @cached_property
+    @property
     def constraints(self) -> tuple[Constraint, ...]:
         """Approvals needed, limits with what remains of them, and conditions on parameters, in this order."""
-        return (*self._approval_constraint(), *self._limit_constraints(), *self._scope_constraints())
+        return self.kept("constraints", lambda: tuple(self._constraints()))
 
     def is_allowed(self, action_id: str) -> bool:
         """Whether the action may be executed; False for one that is unknown, denied, or awaiting approval."""
-        index = self._plan.index_of(action_id)
-        return index is not None and index in self._ruling.allowed
+        index = self.plan.index_of(action_id)
+        return index is not None and index in self.ruling.allowed
 
     def refusal(self, action_id: str) -> Denial | None:
         """Why `execute` may not even try the action; None for one that is allowed, held, or out of an exhausted limit alone.
 
         PROTOCOL: Execute.
         """
-        index = self._plan.index_of(action_id)
+        index = self.plan.index_of(action_id)
         if index is None:
             return Denial(-1, "Not part of the resolution", None)
-        verdict = self._plan.verdicts[index]
+        verdict = self.plan.verdicts[index]
         if verdict.result != "deny":
             return None
-        return next(denial for denial in self._ruling.denied if denial.action == index)
+        return next(denial for denial in self.ruling.denied if denial.action == index)
 
     def to_dict(self) -> dict[str, Any]:
         """The published schema's fields, in its order; a private copy."""
@@ -203,88 +146,26 @@ class Resolution:
 
     def to_json(self) -> str:
         """`to_dict()` as one line of JSON."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"))
+        return self.plan.policy_set.text.render(self)
 
-    def _action_ids(self, indexes: tuple[int, ...]) -> list[str]:
-        return [self._plan.actions[index][1].action_id for index in indexes]
+    def _approval_ids(self) -> tuple[str, ...]:
+        """One per policy and action that waits for a person."""
+        plan = self.plan
+        return plan.policy_set.text.approvals(plan, self.session_id).ids if plan.pending else ()
 
-    def _approvals(self) -> Iterator[dict[str, Any]]:
-        """One entry per policy and action that waits for a person."""
-        for policy, index in self._plan.pending:
-            action_id = self._plan.actions[index][1].action_id
-            entry = {
-                "approval_id": approval_id(self.session_id, policy.atlas_id, policy.policy_id, action_id),
-                "policy_id": policy.policy_id,
-                "atlas_id": policy.atlas_id,
-                "action_id": action_id,
-            }
-            if policy.reason is not None:
-                entry["reason"] = policy.reason
-            yield entry
-
-    def _approval_constraint(self) -> Iterator[Constraint]:
-        approvals = list(self._approvals())
-        if approvals:
-            yield Constraint("require_approval", "require_approval", {"approvals": approvals})
-
-    def _limit_constraints(self) -> Iterator[Constraint]:
+    def _constraints(self) -> Iterator[Constraint]:
+        yield from approval_constraint(self.plan, self._approval_ids())
         told: list[Constraint] = []
-        for limit, state in zip(self._plan.limits, self._limit_states):
+        for limit, state in zip(self.plan.limits, self.limit_states):
             if limit.announced:
-                constraint = _limit_constraint(limit, state, self._action_ids(limit.actions))
+                constraint = limit_constraint(self.plan, limit, state)
                 # An ancestor may share the count, and what stands the same need not be told twice.
                 if not limit.member or constraint not in told:
                     told.append(constraint)
                     yield constraint
-
-    def _scope_constraints(self) -> Iterator[Constraint]:
-        for announcement in self._plan.announcements:
-            policy = announcement.policy
-            assert policy.conditions.parameters is not None
-            parameters = _named(policy) | {
-                "effect": policy.type,
-                "actions": self._action_ids(announcement.actions),
-                "schema": policy.conditions.parameters.document,
-            }
-            yield Constraint(policy.policy_id, "scope", parameters)
+        yield from scope_constraints(self.plan)
 
 
-def _named(policy: Policy) -> dict[str, Any]:
-    named: dict[str, Any] = {"policy_id": policy.policy_id, "atlas_id": policy.atlas_id}
-    return named if policy.reason is None else named | {"reason": policy.reason}
-
-
-def _published(action: Action) -> AllowedAction:
-    return AllowedAction(
-        action_id=action.action_id,
-        name=action.name,
-        description=action.description,
-        parameters_schema=None if action.parameters_schema is None else action.parameters_schema.document,
-        returns_schema=None if action.returns_schema is None else action.returns_schema.document,
-        risk_tier=action.risk_tier,
-        requires_confirmation=action.requires_confirmation,
-        idempotent=action.idempotent,
-        rate_limit=action.rate_limit,
-    )
-
-
-def _limit_constraint(bound: PlanLimit, state: LimitState, action_ids: list[str]) -> Constraint:
-    policy, limit = bound.policy, bound.policy.limit
-    assert limit is not None
-    most = "max_calls" if limit.kind == "rate_limit" else "max_cost"
-    parameters = _named(policy) | {
-        "actions": action_ids,
-        most: number(limit.amount),
-        "key": limit.key,
-        "remaining": number(state.remaining),
-    }
-    if limit.window_ns is not None:
-        parameters["window_seconds"] = number(Fraction(limit.window_ns, NS_PER_SECOND))
-        parameters["reset_after"] = number(Fraction(state.reset_after_ns or 0, NS_PER_SECOND))
-    suffix = f":{action_ids[0]}" if limit.key == "action" and not policy.policy_id.startswith("action:") else ""
-    return Constraint(policy.policy_id + suffix, limit.kind, parameters)
-
-
-def number(amount: int | Fraction) -> int | float:
-    """An exact amount as JSON shows it."""
-    return amount.numerator if amount.denominator == 1 else float(amount)
+def _restored(*fields: Any) -> Resolution:
+    """A resolution from its pickle, which is the same whatever implementation wrote it."""
+    return Resolution.restore(*fields)

@@ -6,6 +6,7 @@ PROTOCOL: Evaluation, Across atlases, Properties, Which actions, Decision, The h
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -198,6 +199,7 @@ def test_a_resolve_is_what_the_protocol_says(
         for name, (result, policy_id, _) in expected.actions.items()
     ] == [payload for payload in evaluated if not payload["result"].startswith("shadow:")]
     RESOLUTION_SCHEMA.validate(resolution.to_dict())
+    assert json.dumps(resolution.to_dict(), ensure_ascii=False, separators=(",", ":")) == resolution.to_json()
     assert cra.verify_chain(events).valid
 
 
