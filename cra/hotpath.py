@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # type checkers read the reference
     from cra.reference.handoff import Handoff
     from cra.reference.keywords import GoalSelector, KeywordMatcher
     from cra.reference.lines import feed_lines
+    from cra.reference.request_texts import lower_uuid, timestamp_ns
     from cra.reference.resolution_core import ResolutionCore, untracked
     from cra.reference.ring import Ring
     from cra.reference.ring_scan import scan_ring
@@ -69,10 +70,12 @@ elif _COMPILED := _wants_compiled():
         format_uuid,
         glob_match,
         hash_value,
+        lower_uuid,
         parse_uuid,
         plain_copy,
         scan_ring,
         seal,
+        timestamp_ns,
         untracked,
         verify_chain,
     )
@@ -85,6 +88,7 @@ else:
     from cra.reference.handoff import Handoff
     from cra.reference.keywords import GoalSelector, KeywordMatcher
     from cra.reference.lines import feed_lines
+    from cra.reference.request_texts import lower_uuid, timestamp_ns
     from cra.reference.resolution_core import ResolutionCore, untracked
     from cra.reference.ring import Ring
     from cra.reference.ring_scan import scan_ring
@@ -120,10 +124,12 @@ __all__ = [
     "glob_match",
     "hash_value",
     "implementation",
+    "lower_uuid",
     "parse_uuid",
     "plain_copy",
     "scan_ring",
     "seal",
+    "timestamp_ns",
     "untracked",
     "verify_chain",
     "window_contains",

@@ -20,7 +20,7 @@ import msgspec
 from cra.atlas.manifest import Atlas
 from cra.atlas.registry import AtlasInfo, AtlasRegistry
 from cra.carp.conditions import RiskTier
-from cra.carp.request import Ask, Request, make_ask
+from cra.carp.request import Request
 from cra.carp.resolution import Resolution
 from cra.errors import InternalError, InvalidCARPRequest, SessionNotFound, StorageError
 from cra.execution.approvals import Approval
@@ -330,7 +330,7 @@ class Resolver:
             raise InvalidCARPRequest(
                 "resolve answers the operation 'resolve' only; handle answers all three", path="/operation"
             )
-        return self._admit(parsed).answer(_ask(parsed), request_id=parsed.request_id)
+        return self._admit(parsed).answer(parsed.ask(), request_id=parsed.request_id)
 
     def handle(self, request: Mapping[str, Any] | Request) -> Resolution | Outcome:
         """Answer a CARP request of any operation.
@@ -349,10 +349,10 @@ class Resolver:
                 execution.parameters,
                 execution.resolution_id,
                 execution.idempotency_key,
-                request=_ask(parsed),
+                request=parsed.ask(),
             )
             return execute(call)
-        return session.answer(_ask(parsed), request_id=parsed.request_id, operation=parsed.operation)
+        return session.answer(parsed.ask(), request_id=parsed.request_id, operation=parsed.operation)
 
     def _admit(self, request: Request) -> Session:
         """The session of a request that is neither stale nor repeated nor somebody else's."""
@@ -499,18 +499,6 @@ class Resolver:
 
     def _uptime_ms(self) -> int:
         return (self._runtime.clock.monotonic_ns() - self._started_ns) // 1_000_000
-
-
-def _ask(request: Request) -> Ask:
-    task = request.task
-    return make_ask(
-        task.goal,
-        risk_tier=task.risk_tier,
-        context_hints=task.context_hints,
-        required_capabilities=task.required_capabilities,
-        context=request.context or None,
-        atlas_ids=request.atlas_ids,
-    )
 
 
 def _loaded(*atlases: Atlas) -> list[tuple[str, dict[str, Any]]]:

@@ -13,10 +13,9 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 from msgspec import Meta
 
-from cra.carp.conditions import DAY_SECONDS, RISK_TIERS, RiskTier
+from cra.carp.conditions import RISK_TIERS, RiskTier
 from cra.errors import InvalidCARPRequest
-from cra.hotpath import canonical_json, plain_copy
-from cra.ids import UUID_PATTERN
+from cra.hotpath import canonical_json, lower_uuid, plain_copy, timestamp_ns
 from cra.reference.session_core import MAX_GOAL
 from cra.strictjson import JSONProblem
 
@@ -75,30 +74,36 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         if isinstance(document, Request):
             document = msgspec.to_builtins(document)
-        elif isinstance(document, Mapping):
+        elif type(document) is dict or isinstance(document, Mapping):
             _refuse_null(document)
         try:
             request = msgspec.convert(document, cls)
         except msgspec.ValidationError as error:
             raise invalid_request(error) from None
-        if request.operation == "execute" and request.execution is None:
+        requester, execution = request.requester, request.execution
+        if request.operation == "execute" and execution is None:
             raise InvalidCARPRequest("required when operation is 'execute'", path="/execution")
         if not 0 <= request.time_ns < _END_OF_TIME:
             raise InvalidCARPRequest("the year is not between 1970 and 9998; correct it", path="/timestamp")
-        requester = msgspec.structs.replace(
-            request.requester,
-            session_id=_uuid(request.requester.session_id, "/requester/session_id"),
-            parent_session_id=_optional_uuid(request.requester.parent_session_id, "/requester/parent_session_id"),
-        )
-        execution = request.execution
-        if execution is not None:
-            resolution_id = _uuid(execution.resolution_id, "/execution/resolution_id")
-            execution = msgspec.structs.replace(execution, resolution_id=resolution_id)
-        return msgspec.structs.replace(
-            request,
-            request_id=_uuid(request.request_id, "/request_id"),
-            requester=requester,
-            execution=execution,
+        if requester.parent_session_id is None and execution is None:
+            # Most requests have two ids and both in lower case; they need not be put together again.
+            if lower_uuid(requester.session_id) is requester.session_id:
+                if lower_uuid(request.request_id) is request.request_id:
+                    return request
+        return _with_lower_ids(request)
+
+    def ask(self) -> Ask:
+        """What this request asks; the request was made by `parse`. Raises as `make_ask` does."""
+        task = self.task
+        return _private(
+            Ask(
+                goal=task.goal,
+                risk_tier=task.risk_tier,
+                context_hints=task.context_hints,
+                required_capabilities=task.required_capabilities,
+                context=self.context or None,
+                atlas_ids=self.atlas_ids,
+            )
         )
 
     @property
@@ -132,9 +137,17 @@ def make_ask(goal: object, **given: object) -> Ask:
         ask = msgspec.convert({"goal": goal, **given}, Ask)
     except msgspec.ValidationError as error:
         raise invalid_request(error) from None
-    for name in ("context_hints", "required_capabilities", "atlas_ids"):
-        listed: tuple[str, ...] = getattr(ask, name) or ()
-        if len(listed) > MAX_LISTED or any(len(entry) > MAX_NAME for entry in listed):
+    return _private(ask)
+
+
+def _private(ask: Ask) -> Ask:
+    """The same, once its lists are seen to be bounded, with a context of its own."""
+    for name, listed in (
+        ("context_hints", ask.context_hints),
+        ("required_capabilities", ask.required_capabilities),
+        ("atlas_ids", ask.atlas_ids),
+    ):
+        if listed and (len(listed) > MAX_LISTED or max(map(len, listed)) > MAX_NAME):
             raise InvalidCARPRequest(f"at most {MAX_LISTED} entries of at most {MAX_NAME} characters", path=f"/{name}")
     return ask if ask.context is None else msgspec.structs.replace(ask, context=copy_context(ask.context))
 
@@ -169,30 +182,12 @@ def narrow(ask: Ask, by: Ask) -> Ask:
     )
 
 
-_TIMESTAMP = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
-)
-
-
 def parse_timestamp(text: str, path: str) -> int:
     """An RFC 3339 date-time with a zone, in ns since the epoch. Raises `InvalidCARPRequest`."""
-    match = _TIMESTAMP.fullmatch(text)
-    try:
-        if match is None:
-            raise ValueError
-        year, month, day, hour, minute, second = map(int, match.groups()[:6])
-        leap = second == 60  # RFC 3339 allows it; datetime does not
-        moment = datetime(year, month, day, hour, minute, second - leap, tzinfo=timezone.utc)
-        offset_hours, offset_minutes = int(match[9] or 0), int(match[10] or 0)
-        if offset_hours > 23 or offset_minutes > 59:
-            raise ValueError
-        offset = timedelta(hours=offset_hours, minutes=offset_minutes) * (-1 if match[8] == "-" else 1)
-        seconds = (moment - _EPOCH - offset) // timedelta(seconds=1) + leap
-        if leap and seconds % DAY_SECONDS:  # it is the last of a day in UTC
-            raise ValueError
-    except ValueError:
-        raise InvalidCARPRequest("expected an RFC 3339 date-time with a time zone", path=path) from None
-    return seconds * 1_000_000_000 + int((match[7] or "0").ljust(9, "0"))
+    ns = timestamp_ns(text)
+    if ns is None:
+        raise InvalidCARPRequest("expected an RFC 3339 date-time with a time zone", path=path)
+    return ns
 
 
 def _refuse_null(document: Mapping[str, Any]) -> None:
@@ -202,9 +197,23 @@ def _refuse_null(document: Mapping[str, Any]) -> None:
             raise InvalidCARPRequest("null is no value here; leave it out", path=f"/{name}")
 
 
+def _with_lower_ids(request: Request) -> Request:
+    requester, execution = request.requester, request.execution
+    requester = msgspec.structs.replace(
+        requester,
+        session_id=_uuid(requester.session_id, "/requester/session_id"),
+        parent_session_id=_optional_uuid(requester.parent_session_id, "/requester/parent_session_id"),
+    )
+    if execution is not None:
+        resolution_id = _uuid(execution.resolution_id, "/execution/resolution_id")
+        execution = msgspec.structs.replace(execution, resolution_id=resolution_id)
+    request_id = _uuid(request.request_id, "/request_id")
+    return msgspec.structs.replace(request, request_id=request_id, requester=requester, execution=execution)
+
+
 def _uuid(text: str, path: str) -> str:
-    lower = text.lower()
-    if not UUID_PATTERN.fullmatch(lower):
+    lower = lower_uuid(text)
+    if lower is None:
         raise InvalidCARPRequest("expected a UUID like 0192f3a1-7c4e-7d2a-9b1f-3c5e7a9b1d3f", path=path)
     return lower
 

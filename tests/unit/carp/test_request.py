@@ -562,3 +562,47 @@ def test_the_trace_has_the_context_that_conditions_read(open_session: Open, trac
         session.resolve("g", context=asked)
         (payload,) = received(trace, session)
         assert expected == payload["condition_inputs"]
+
+
+def test_an_id_in_upper_case_makes_the_same_request() -> None:
+    """Wherever it is."""
+    for pointer in ("/request_id", "/requester/session_id", "/requester/parent_session_id", "/execution/resolution_id"):
+        assert Request.parse(LARGEST) == Request.parse(changed(LARGEST, pointer, UUID.upper()))
+
+
+@pytest.mark.parametrize("document", [SMALLEST, LARGEST])
+def test_a_request_asks_what_its_fields_say(document: Document) -> None:
+    """As the arguments of a resolve would."""
+    parsed = Request.parse(document)
+    asked = make_ask(
+        parsed.task.goal,
+        risk_tier=parsed.task.risk_tier,
+        context_hints=parsed.task.context_hints,
+        required_capabilities=parsed.task.required_capabilities,
+        context=parsed.context or None,
+        atlas_ids=parsed.atlas_ids,
+    )
+    assert asked == parsed.ask()
+
+
+@pytest.mark.parametrize(
+    ("pointer", "value", "path"),
+    [
+        ("/task/context_hints", ["x"] * 101, "/context_hints"),
+        ("/task/required_capabilities", ["x" * 256], "/required_capabilities"),
+        ("/atlas_ids", ["com.example.a"] * 101, "/atlas_ids"),
+        ("/context", {"key": float("nan")}, "/context/key"),
+        ("/context", {"key": "x" * 70_000}, "/context"),
+    ],
+)
+def test_what_a_request_asks_is_bounded(pointer: str, value: object, path: str) -> None:
+    """As the arguments of a resolve are."""
+    parsed = Request.parse({**LARGEST} | _replaced(pointer, value))
+    with pytest.raises(InvalidCARPRequest) as caught:
+        parsed.ask()
+    assert path == caught.value.path
+
+
+def _replaced(pointer: str, value: object) -> Document:
+    name, _, inner = pointer[1:].partition("/")
+    return {name: {**LARGEST[name], inner: value} if inner else value}
