@@ -38,13 +38,11 @@ struct cra_keywords {
     uint32_t search;
 };
 
-static uint8_t lower(uint8_t byte)
-{
+static uint8_t lower(uint8_t byte) {
     return byte >= 'A' && byte <= 'Z' ? byte + ('a' - 'A') : byte;
 }
 
-static void make_classes(cra_keywords *set, const cra_keyword *words, size_t count)
-{
+static void make_classes(cra_keywords *set, const cra_keyword *words, size_t count) {
     for (size_t i = 0; i < count; i++)
         for (size_t j = 0; j < words[i].length; j++)
             set->classes[words[i].bytes[j]] = 1;
@@ -57,16 +55,14 @@ static void make_classes(cra_keywords *set, const cra_keyword *words, size_t cou
         set->classes[byte] = set->classes[lower((uint8_t)byte)];
 }
 
-static uint32_t child_of(const state *states, uint32_t at, uint8_t class)
-{
+static uint32_t child_of(const state *states, uint32_t at, uint8_t class) {
     uint32_t child = states[at].child;
     while (child != NONE && states[child].class_of_edge != class)
         child = states[child].sibling;
     return child;
 }
 
-static void make_trie(cra_keywords *set, const cra_keyword *words, size_t count)
-{
+static void make_trie(cra_keywords *set, const cra_keyword *words, size_t count) {
     set->states[ROOT] = (state){.child = NONE, .sibling = NONE, .fail = ROOT, .output = NONE, .report = NONE};
     set->state_count = 1;
     for (size_t i = 0; i < count; i++) {
@@ -90,8 +86,7 @@ static void make_trie(cra_keywords *set, const cra_keyword *words, size_t count)
 }
 
 /* Breadth first, so that a suffix link, which is shorter, is known before it is needed. Fills `order` with the states. */
-static void make_links(cra_keywords *set, uint32_t *order)
-{
+static void make_links(cra_keywords *set, uint32_t *order) {
     state *states = set->states;
     uint32_t filled = 0;
     order[filled++] = ROOT;
@@ -111,8 +106,7 @@ static void make_links(cra_keywords *set, uint32_t *order)
 }
 
 /* Numbers the states anew: those with a row that report nothing, those with a row that report, the others. */
-static bool renumber(cra_keywords *set, const uint32_t *order)
-{
+static bool renumber(cra_keywords *set, const uint32_t *order) {
     state *renumbered = malloc(set->state_count * sizeof *renumbered);
     uint32_t *number = malloc(set->state_count * sizeof *number);
     if (renumbered == NULL || number == NULL) {
@@ -147,19 +141,16 @@ static bool renumber(cra_keywords *set, const uint32_t *order)
     return true;
 }
 
-static uint32_t cell_of(const cra_keywords *set, uint32_t at)
-{
+static uint32_t cell_of(const cra_keywords *set, uint32_t at) {
     return at < set->rows ? at * set->class_count : set->dense + (at - set->rows);
 }
 
-static uint32_t state_of(const cra_keywords *set, uint32_t cell)
-{
+static uint32_t state_of(const cra_keywords *set, uint32_t cell) {
     return cell < set->dense ? cell / set->class_count : set->rows + (cell - set->dense);
 }
 
 /* Breadth first again, since a row begins as that of the longest suffix; `queue` has room for every state. */
-static void fill_rows(cra_keywords *set, uint32_t *queue)
-{
+static void fill_rows(cra_keywords *set, uint32_t *queue) {
     uint32_t filled = 0;
     queue[filled++] = ROOT;
     for (uint32_t taken = 0; taken < filled; taken++) {
@@ -177,8 +168,7 @@ static void fill_rows(cra_keywords *set, uint32_t *queue)
     }
 }
 
-static bool build(cra_keywords *set, const cra_keyword *words, size_t count, size_t dense_bytes)
-{
+static bool build(cra_keywords *set, const cra_keyword *words, size_t count, size_t dense_bytes) {
     size_t bytes = 0;
     for (size_t i = 0; i < count; i++) {
         if (words[i].length >= MAX_BYTES - bytes)
@@ -206,8 +196,7 @@ static bool build(cra_keywords *set, const cra_keyword *words, size_t count, siz
     return built;
 }
 
-cra_keywords *cra_keywords_new(const cra_keyword *words, size_t count, uint32_t triggers, size_t dense_bytes)
-{
+cra_keywords *cra_keywords_new(const cra_keyword *words, size_t count, uint32_t triggers, size_t dense_bytes) {
     cra_keywords *set = calloc(1, sizeof *set);
     if (set == NULL)
         return NULL;
@@ -219,8 +208,7 @@ cra_keywords *cra_keywords_new(const cra_keyword *words, size_t count, uint32_t 
     return set;
 }
 
-void cra_keywords_free(cra_keywords *set)
-{
+void cra_keywords_free(cra_keywords *set) {
     if (set != NULL) {
         free(set->table);
         free(set->states);
@@ -229,16 +217,14 @@ void cra_keywords_free(cra_keywords *set)
     }
 }
 
-size_t cra_keywords_size(const cra_keywords *set)
-{
+size_t cra_keywords_size(const cra_keywords *set) {
     return sizeof *set + set->dense * sizeof *set->table + set->state_count * sizeof *set->states
            + set->output_count * sizeof *set->outputs;
 }
 
 /* What ends at a state: its own keywords and those of its suffixes. What a search has told once it does not look at again, so that
  * all reports of a search together take no more steps than there are states. */
-static void report(cra_keywords *set, uint32_t cell, uint64_t *found)
-{
+static void report(cra_keywords *set, uint32_t cell, uint64_t *found) {
     state *states = set->states;
     for (uint32_t at = states[state_of(set, cell)].report; at != NONE && states[at].told != set->search;
          at = states[states[at].fail].report) {
@@ -249,8 +235,7 @@ static void report(cra_keywords *set, uint32_t cell, uint64_t *found)
 }
 
 /* From a state without a row: along its edges, else those of its suffixes, until one goes on or has a row. */
-static uint32_t step_without_row(const cra_keywords *set, uint32_t cell, uint8_t class)
-{
+static uint32_t step_without_row(const cra_keywords *set, uint32_t cell, uint8_t class) {
     uint32_t at = state_of(set, cell);
     while (at >= set->rows) {
         uint32_t next = child_of(set->states, at, class);
@@ -261,22 +246,19 @@ static uint32_t step_without_row(const cra_keywords *set, uint32_t cell, uint8_t
     return set->table[at * set->class_count + class];
 }
 
-static inline uint32_t step(const cra_keywords *set, uint32_t cell, uint8_t byte)
-{
+static inline uint32_t step(const cra_keywords *set, uint32_t cell, uint8_t byte) {
     uint8_t class = set->classes[byte];
     return __builtin_expect(cell < set->dense, 1) ? set->table[cell + class] : step_without_row(set, cell, class);
 }
 
-static inline void notice(cra_keywords *set, uint32_t cell, uint64_t *found, bool *any)
-{
+static inline void notice(cra_keywords *set, uint32_t cell, uint64_t *found, bool *any) {
     if (set->states[state_of(set, cell)].report != NONE) {
         *any = true;
         report(set, cell, found);
     }
 }
 
-static bool walk(cra_keywords *set, const uint8_t *text, size_t length, uint64_t *found)
-{
+static bool walk(cra_keywords *set, const uint8_t *text, size_t length, uint64_t *found) {
     bool any = false;
     uint32_t cell = cell_of(set, ROOT);
     for (size_t i = 0; i < length; i++) {
@@ -288,8 +270,7 @@ static bool walk(cra_keywords *set, const uint8_t *text, size_t length, uint64_t
 }
 
 /* Four lanes that begin a quarter apart and each go on `stride` bytes: what begins in a lane's quarter ends in its walk. */
-static bool walk_lanes(cra_keywords *set, const uint8_t *text, size_t quarter, size_t stride, uint64_t *found)
-{
+static bool walk_lanes(cra_keywords *set, const uint8_t *text, size_t quarter, size_t stride, uint64_t *found) {
     bool any = false;
     const uint8_t *second = text + quarter, *third = second + quarter, *fourth = third + quarter;
     uint32_t a = cell_of(set, ROOT), b = a, c = a, d = a;
@@ -308,8 +289,7 @@ static bool walk_lanes(cra_keywords *set, const uint8_t *text, size_t quarter, s
     return any;
 }
 
-static void begin(cra_keywords *set, uint64_t *found)
-{
+static void begin(cra_keywords *set, uint64_t *found) {
     memset(found, 0, (set->triggers + 63) / 64 * sizeof *found);
     if (++set->search == 0) { /* after 2^32 searches the marks mean nothing any more */
         for (uint32_t i = 0; i < set->state_count; i++)
@@ -318,8 +298,7 @@ static void begin(cra_keywords *set, uint64_t *found)
     }
 }
 
-bool cra_keywords_find(cra_keywords *set, const uint8_t *text, size_t length, uint64_t *found)
-{
+bool cra_keywords_find(cra_keywords *set, const uint8_t *text, size_t length, uint64_t *found) {
     begin(set, found);
     /* The fourth lane takes what remains: quarter + (length - 4 * quarter) ≤ stride bytes. */
     size_t overlap = set->longest ? set->longest - 1 : 0;
