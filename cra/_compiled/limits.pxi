@@ -12,10 +12,15 @@ from threading import Lock as _Lock
 from cra.reference.sliding_windows import MAX_BUDGET_ENTRIES, SWEPT_PER_RESERVE
 from cra.reference.sliding_windows import LimitReached as _LimitReached
 from cra.reference.sliding_windows import LimitState as _LimitState
-from cra.reference.sliding_windows import exact as _exact
 from cra.reference.sliding_windows import standing as _standing
 
 cdef Py_ssize_t _SWEPT = SWEPT_PER_RESERVE
+
+
+cdef object _exact(object amount):
+    """See `cra.reference.sliding_windows.exact`."""
+    numerator, denominator = amount.as_integer_ratio()
+    return numerator if denominator == 1 else amount
 
 
 cdef class _Window:
@@ -24,7 +29,8 @@ cdef class _Window:
     cdef object window_ns, total
     cdef readonly object entries
     cdef object _limit, _cost, _used, _remaining, _exhausted
-    cdef object _leaves  # when the oldest leaves; None: never
+    cdef object _leaves  # when the oldest leaves, None: never; as of `_leaves_known`
+    cdef bint _leaves_known
     cdef object _amount, _amount_of  # of the limit that was last asked for room, whole amounts as int
 
     def __cinit__(self, window_ns):
@@ -38,22 +44,25 @@ cdef class _Window:
     cdef int adopt(self, window_ns, now) except -1:
         if window_ns is not self.window_ns and window_ns != self.window_ns:
             self._touch()
+            self._leaves_known = False
             self.window_ns = window_ns
             self.entries = _OrderedDict({now: self.total} if self.total else {})
         return 0
 
     cdef int expire(self, now) except -1:
-        if self.window_ns is None:
-            return 0
-        while self.entries and next(iter(self.entries)) + self.window_ns <= now:
+        while self.leaves() is not None and self._leaves <= now:
             self._touch()
+            self._leaves_known = False
             self.total -= self.entries.popitem(last=False)[1]
         return 0
 
     cdef object leaves(self):
-        if self.window_ns is None or not self.entries:
-            return None
-        return next(iter(self.entries)) + self.window_ns
+        if not self._leaves_known:
+            self._leaves = None
+            if self.window_ns is not None and self.entries:
+                self._leaves = next(iter(self.entries)) + self.window_ns
+            self._leaves_known = True
+        return self._leaves
 
     cdef object reset_after(self, now):
         leaves = self.leaves()
@@ -70,6 +79,8 @@ cdef class _Window:
         self._touch()
         self.total += cost
         if self.window_ns is not None:
+            if not self.entries:
+                self._leaves_known = False
             self.entries[now] = self.entries.get(now, 0) + cost
         return 0
 
@@ -78,6 +89,7 @@ cdef class _Window:
             if admitted not in self.entries:
                 return 0
             self._touch()
+            self._leaves_known = False
             self.entries[admitted] -= cost
             if not self.entries[admitted]:
                 del self.entries[admitted]
@@ -90,7 +102,6 @@ cdef class _Window:
         leaves = self.leaves()
         state = _standing(limit, next_cost, self.total, None if leaves is None else leaves - now)
         self._cost, self._used, self._remaining, self._exhausted = next_cost, self.total, state.remaining, state.exhausted
-        self._leaves = leaves
         self._limit = limit
         return state
 
@@ -246,8 +257,10 @@ cdef class SlidingWindows:
 
     cdef int _sweep(self, now) except -1:
         cdef _Window window
-        for _ in range(min(_SWEPT, len(self._windows))):
-            key, window = next(iter(self._windows.items()))
+        cdef Py_ssize_t _, rounds = min(_SWEPT, <Py_ssize_t>len(self._windows))
+        for _ in range(rounds):
+            key = next(iter(self._windows))
+            window = self._windows[key]
             window.expire(now)
             if window.total:
                 self._windows.move_to_end(key)

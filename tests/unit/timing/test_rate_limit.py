@@ -318,6 +318,17 @@ class TestMemory:
             windows.reserve([charge(limit, key="busy")], time * 10)
         assert 1 == len(windows)
 
+    def test_every_reservation_sweeps_two_keys(self, twin: Any) -> None:
+        """As long as there are two, whether the first is dropped or not."""
+        windows = twin.SlidingWindows()
+        for agent in range(7):
+            windows.reserve([charge(calls(5, window_ns=10), key=agent)], 0)
+        sizes = []
+        for _ in range(5):
+            windows.reserve([], 10)
+            sizes.append(len(windows))
+        assert [5, 3, 1, 0, 0] == sizes
+
     def test_sweep_keeps_what_still_counts(self, twin: Any) -> None:
         """Looking at a key never loses a call that is inside its window."""
         windows = twin.SlidingWindows()
