@@ -3,13 +3,14 @@
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from typing_extensions import Self
 
 from cra.carp.plan import Plan, Ruling
 from cra.carp.policy import Limit
 from cra.carp.request import Ask
+from cra.reference.chain import Anchor, ChainVerification
 from cra.reference.expander import Head
 from cra.reference.keywords import Selection
 from cra.reference.ring import Ring as ReferenceRing
@@ -20,8 +21,31 @@ from cra.trace.record import SessionHeader
 
 Value = TypeVar("Value")
 Core = TypeVar("Core", bound="ResolutionCore")
+from cra.trace.event import Event
+from cra.trace.verify import FileVerifier
 
 def glob_match(pattern: str, text: str) -> bool: ...
+def canonical_json(value: object) -> bytes: ...
+def canonical_text(value: object, levels: int = ..., root: str = "") -> str: ...
+def event_hash(event: Event | Mapping[str, Any]) -> str: ...
+def feed_lines(file: BinaryIO, verifier: FileVerifier) -> None: ...
+def hash_value(value: object, key: bytes | None = None) -> str: ...
+def seal(
+    *,
+    event_id: str,
+    trace_id: str,
+    span_id: str,
+    parent_span_id: str | None,
+    session_id: str,
+    sequence: int,
+    timestamp: str,
+    event_type: str,
+    payload: dict[str, Any],
+    previous_event_hash: str,
+) -> Event: ...
+def verify_chain(
+    events: Iterable[Event | Mapping[str, Any]], anchor: Anchor | None = None, dialect: str = "trace-1.0"
+) -> ChainVerification: ...
 def plain_copy(value: object, at: str = "") -> Any: ...
 
 class KeywordMatcher:

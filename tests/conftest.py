@@ -2,15 +2,20 @@
 
 Hypothesis prints how to reproduce a failure. Tests that draw random numbers themselves take the fixture `seed`; it is
 printed at the head of the run, and `CRA_TEST_SEED` sets it.
+
+A module whose tests hold for both implementations says `pytestmark = pytest.mark.usefixtures("twin")`.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support import twins
 
 SEED_VARIABLE = "CRA_TEST_SEED"
 
@@ -34,3 +39,12 @@ def pytest_report_header() -> str:
 def seed() -> int:
     """The seed of this run, for `random.Random(seed)`."""
     return int(os.environ[SEED_VARIABLE])
+
+
+@pytest.fixture(scope="module", params=twins.IMPLEMENTATIONS)
+def twin(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every test of the module runs twice: what it imports, and what the package uses, is the reference first, then its twin."""
+    if request.param == "compiled" and not twins.BUILT:
+        pytest.skip("this installation has no compiled half")
+    with twins.running(request.param, request.module):
+        yield request.param

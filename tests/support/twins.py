@@ -1,14 +1,22 @@
-"""What exists twice: the parameters that run a test over the reference and, where it is built, over the compiled twin."""
+"""The two implementations, for tests that hold for both: which names have a compiled twin, and how one of them is made to run."""
 
 from __future__ import annotations
 
-from importlib import import_module
+import importlib
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+import cra.reference
+from cra.errors import CRAError
+
+IMPLEMENTATIONS = ("pure", "compiled")
 BUILT = find_spec("cra._speedups") is not None
 
 
@@ -16,10 +24,87 @@ def twins(reference: ModuleType) -> list[Any]:
     """The modules to take the names of `reference` from, as parameters of a fixture."""
     modules = [pytest.param(reference, id="pure")]
     if BUILT:
-        modules.append(pytest.param(import_module("cra._speedups"), id="compiled"))
+        modules.append(pytest.param(importlib.import_module("cra._speedups"), id="compiled"))
     return modules
 
 
 def compiled_twin() -> Any:
     """The compiled module; skips the test where it is not built."""
     return pytest.importorskip("cra._speedups")
+
+
+def reference_modules() -> list[ModuleType]:
+    """Every module of `cra.reference`."""
+    names = [found.name for found in pkgutil.iter_modules(cra.reference.__path__, "cra.reference.")]
+    return [importlib.import_module(name) for name in names]
+
+
+def compiled_names() -> list[str]:
+    """The public names of the compiled half that were made there."""
+    compiled = importlib.import_module("cra._speedups")
+    return sorted(
+        name
+        for name, value in vars(compiled).items()
+        if not name.startswith("_") and callable(value) and getattr(value, "__module__", None) == compiled.__name__
+    )
+
+
+def reference_of(name: str) -> Any:
+    """The reference that a compiled name is the twin of; it is made in one module of `cra.reference`."""
+    made = [
+        vars(module)[name]
+        for module in reference_modules()
+        if getattr(vars(module).get(name), "__module__", None) == module.__name__
+    ]
+    if len(made) != 1:
+        raise LookupError(f"{name} is made in {len(made)} modules of cra.reference")
+    return made[0]
+
+
+def pairs() -> dict[str, tuple[Any, Any]]:
+    """The reference and the compiled twin of every name that has both."""
+    compiled = importlib.import_module("cra._speedups")
+    return {name: (reference_of(name), getattr(compiled, name)) for name in compiled_names()}
+
+
+@contextmanager
+def running(implementation: str, *modules: ModuleType) -> Iterator[None]:
+    """Let one implementation run wherever the package, or one of these modules, has either.
+
+    Inside of itself the reference stays the reference.
+    """
+    chosen = IMPLEMENTATIONS.index(implementation)
+    places = [
+        module
+        for name, module in list(sys.modules.items())
+        if (name == "cra" or name.startswith("cra.")) and not name.startswith(("cra.reference", "cra._speedups"))
+    ]
+    changed = []
+    for pair in pairs().values() if BUILT else ():
+        for place in [*places, *modules]:
+            for name, value in list(vars(place).items()):
+                if value is pair[1 - chosen]:
+                    setattr(place, name, pair[chosen])
+                    changed.append((place, name, value))
+    try:
+        yield
+    finally:
+        for place, name, value in changed:
+            setattr(place, name, value)
+
+
+def outcome(call: Callable[[], Any]) -> tuple[Any, ...]:
+    """What a call comes to: its result with its type, or everything that an error says."""
+    try:
+        result = call()
+    except CRAError as error:
+        return type(error), error.code, error.message, error.path
+    except Exception as error:
+        return type(error), str(error)
+    return type(result), result
+
+
+def both(reference: Callable[..., Any], twin: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+    """Both come to the same."""
+    expected = outcome(lambda: reference(*arguments, **options))
+    assert expected == outcome(lambda: twin(*arguments, **options))

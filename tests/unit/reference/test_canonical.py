@@ -19,6 +19,8 @@ from cra.errors import InvalidTraceEvent
 from cra.reference.canonical import canonical_json
 from cra.strictjson import MAX_DEPTH, MAX_INTEGER, parse
 
+pytestmark = pytest.mark.usefixtures("twin")
+
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 NUMBERS = st.integers(-MAX_INTEGER, MAX_INTEGER) | st.floats(allow_nan=False, allow_infinity=False)
 SCALARS = st.none() | st.booleans() | NUMBERS | TEXT

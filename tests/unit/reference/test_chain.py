@@ -23,6 +23,8 @@ from cra.strictjson import MAX_DEPTH, MAX_INTEGER, parse
 from cra.testing.traces import make_trace
 from cra.trace.event import GENESIS_HASH, Event
 
+pytestmark = pytest.mark.usefixtures("twin")
+
 Fields = dict[str, Any]
 
 CONTENTS = [

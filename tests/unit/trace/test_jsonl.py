@@ -21,6 +21,8 @@ from cra.trace.event import Event
 from cra.trace.jsonl import MAX_LINE_BYTES, dump_line, parse_line, read_events, read_lines, write_events
 from cra.trace.verify import verify_file
 
+pytestmark = pytest.mark.usefixtures("twin")
+
 FOREIGN = Path(__file__).parents[2] / "data" / "foreign-traces" / "cra-rust-session.trace.jsonl"
 TRACE = make_trace(
     [("session.started", {"goal": "é😀\n", "agent_id": "bot"}), ("session.ended", {"b": 1.0, "a": [None]})]

@@ -20,6 +20,8 @@ from cra.trace.event import Event
 from cra.trace.jsonl import MAX_LINE_BYTES, dump_line
 from cra.trace.verify import FileVerification, verify_file
 
+pytestmark = pytest.mark.usefixtures("twin")
+
 FOREIGN = Path(__file__).parents[2] / "data" / "foreign-traces" / "cra-rust-session.trace.jsonl"
 
 
