@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
-import pkgutil
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-import cra.reference
+from cra import hotpath
 from cra.errors import CRAError
 
 IMPLEMENTATIONS = ("pure", "compiled")
@@ -33,12 +34,6 @@ def compiled_twin() -> Any:
     return pytest.importorskip("cra._speedups")
 
 
-def reference_modules() -> list[ModuleType]:
-    """Every module of `cra.reference`."""
-    names = [found.name for found in pkgutil.iter_modules(cra.reference.__path__, "cra.reference.")]
-    return [importlib.import_module(name) for name in names]
-
-
 def compiled_names() -> list[str]:
     """The public names of the compiled half that were made there."""
     compiled = importlib.import_module("cra._speedups")
@@ -49,22 +44,26 @@ def compiled_names() -> list[str]:
     )
 
 
-def reference_of(name: str) -> Any:
-    """The reference that a compiled name is the twin of; it is made in one module of `cra.reference`."""
-    made = [
-        vars(module)[name]
-        for module in reference_modules()
-        if getattr(vars(module).get(name), "__module__", None) == module.__name__
-    ]
-    if len(made) != 1:
-        raise LookupError(f"{name} is made in {len(made)} modules of cra.reference")
-    return made[0]
+def reference_homes() -> dict[str, str]:
+    """The module of every reference, as `cra.hotpath` shows it to type checkers."""
+    source = ast.parse(inspect.getsource(hotpath))
+    shown = next(node for node in source.body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
+    return {
+        alias.name: node.module
+        for node in shown.body
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
 
 
 def pairs() -> dict[str, tuple[Any, Any]]:
     """The reference and the compiled twin of every name that has both."""
     compiled = importlib.import_module("cra._speedups")
-    return {name: (reference_of(name), getattr(compiled, name)) for name in compiled_names()}
+    homes = reference_homes()
+    return {
+        name: (getattr(importlib.import_module(homes[name]), name), getattr(compiled, name))
+        for name in compiled_names()
+    }
 
 
 @contextmanager
@@ -83,7 +82,7 @@ def running(implementation: str, *modules: ModuleType) -> Iterator[None]:
     for pair in pairs().values() if BUILT else ():
         for place in [*places, *modules]:
             for name, value in list(vars(place).items()):
-                if value is pair[1 - chosen]:
+                if value is pair[1 - chosen] and place.__name__ != pair[0].__module__:
                     setattr(place, name, pair[chosen])
                     changed.append((place, name, value))
     try:
