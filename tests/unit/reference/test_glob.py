@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from cra.reference.glob import glob_match
 
+pytestmark = pytest.mark.usefixtures("twin")
+
 
 def brute_force(pattern: str, text: str) -> bool:
     """The definition: a `*` stands for any run of characters, so try every one."""
