@@ -30,6 +30,7 @@ dev: .venv/dev
 .venv/demo .venv/test .venv/dev: pyproject.toml setup.py $(COMPILED) | $(BIN)/python
 	@echo "installing cra[$(extras)] into .venv"
 	@$(PIP) --editable ".[$(extras)]"
+	@$(BIN)/python -c 'import cra; print("cra runs", {"compiled": "compiled", "pure": "as pure Python: there is no compiled half, or CRA_PURE_PYTHON is set"}[cra.implementation()])'
 	@touch $@
 
 $(BIN)/python:

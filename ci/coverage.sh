@@ -1,6 +1,9 @@
 # Branch coverage of what decides and what records: 100 %, with half a percent for lines of forked processes, which are not always measured.
-# A line is excluded only by `# pragma: no cover - reason`.
+# A line is excluded only by `# pragma: no cover - reason`. Everything runs on the reference, the only one whose lines can be seen; so this
+# is also the whole suite with the fast paths off.
 . "$(dirname "$0")/common.sh"
+unset CRA_REQUIRE_COMPILED
+export CRA_PURE_PYTHON=1
 
 rooms="cra/carp/*,cra/trace/*,cra/atlas/*,cra/execution/*"
 export COVERAGE_FILE="$out/coverage-data"

@@ -26,7 +26,7 @@ for version in 3.10 3.11 3.12 3.13; do
     fi
     echo "Python $version: $python"
     venv="$out/python$version"
-    if [ "$venv/installed" -ot pyproject.toml ]; then
+    if [ ! -e "$venv/installed" ] || [ -n "$(find pyproject.toml setup.py cra/_speedups.pyx cra/_compiled cra/_kernel -newer "$venv/installed")" ]; then
         rm -rf "$venv"
         "$python" -m venv "$venv"
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[all,test]"

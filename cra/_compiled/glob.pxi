@@ -3,8 +3,10 @@
 from cpython.unicode cimport PyUnicode_READ, PyUnicode_DATA, PyUnicode_KIND, PyUnicode_GET_LENGTH
 
 
-def glob_match(str pattern not None, str text not None):
+def glob_match(pattern, text):
     """Whether `pattern` matches the whole of `text`; see `cra.reference.glob.glob_match`."""
+    if not (isinstance(pattern, str) and isinstance(text, str)):
+        raise TypeError(f"a glob and a text are strings, not {type(pattern).__name__} and {type(text).__name__}")
     cdef Py_ssize_t p = 0, t = 0, star = -1, resume = 0
     cdef Py_ssize_t pattern_length = PyUnicode_GET_LENGTH(pattern), text_length = PyUnicode_GET_LENGTH(text)
     cdef int pattern_kind = PyUnicode_KIND(pattern), text_kind = PyUnicode_KIND(text)
