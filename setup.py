@@ -1,8 +1,8 @@
 """The compiled half of the build; everything else is in `pyproject.toml`.
 
 With a C compiler the extension `cra._speedups` is built, and a failure is an error. Without one the reference implementation is
-installed alone, and the build says so; `CRA_REQUIRE_COMPILED=1` makes that an error. `CRA_CFLAGS` is added to the compiler's flags and
-`CRA_LDFLAGS` replaces the linker's, for builds with sanitizers or symbols.
+installed alone, and the build says so; `CRA_REQUIRE_COMPILED=1` makes that an error. `CRA_CFLAGS` is added to the compiler's
+flags and `CRA_LDFLAGS` replaces the linker's, for builds with sanitizers or symbols.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from setuptools._distutils.errors import CompileError, DistutilsError
 from setuptools._distutils.sysconfig import customize_compiler, get_python_inc
 
 FLAGS = ["-std=c11", "-O3", "-g0", "-fvisibility=hidden", "-Wall", "-Wextra", "-pthread"]
-LINK_FLAGS = ["-pthread", *(["-Wl,-s"] if sys.platform == "linux" else [])]  # no symbols: they are two thirds of the file
+LINK_FLAGS = [
+    "-pthread",
+    *(["-Wl,-s"] if sys.platform == "linux" else []),
+]  # no symbols: they are two thirds of the file
 
 
 def has_compiler() -> bool:

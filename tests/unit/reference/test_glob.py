@@ -127,7 +127,7 @@ HOSTILE: list[Callable[[int], tuple[str, str]]] = [
 @pytest.mark.parametrize("make", HOSTILE)
 @pytest.mark.parametrize("size", [10, 100, 400])
 def test_steps_are_linear_in_pattern_times_text(make: Callable[[int], tuple[str, str]], size: int, twin: str) -> None:
-    """No pattern needs more looks at the pattern than a small multiple of pattern × text; compiled ones do not ask, and are quick."""
+    """No pattern needs more looks at the pattern than a small multiple of pattern × text; compiled, it looks past `str`."""
     pattern, text = make(size)
     Counted.looks = 0
     assert not glob_match(Counted(pattern), text)
