@@ -17,12 +17,12 @@ from cra.reference.ring import Ring as ReferenceRing
 from cra.reference.ring_scan import RingScan
 from cra.reference.sliding_windows import Charge, LimitState
 from cra.trace.batch import Batch
+from cra.trace.event import Event
 from cra.trace.record import SessionHeader
+from cra.trace.verify import FileVerifier
 
 Value = TypeVar("Value")
 Core = TypeVar("Core", bound="ResolutionCore")
-from cra.trace.event import Event
-from cra.trace.verify import FileVerifier
 
 def glob_match(pattern: str, text: str) -> bool: ...
 def canonical_json(value: object) -> bytes: ...
