@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,6 +119,52 @@ def test_payloads_of_any_form(path: Path, form: bytes, seed: int) -> None:
     line = dump_line(Event(**{**fields, "payload": {}})).replace(b'"payload":{}', b'"payload":' + payload)
     for data in (line, forge(line), line + line, forge(line) + line):
         compare_files(path, data, choose)
+
+
+@pytest.mark.parametrize("name", ["trace_version", "span_id", "parent_span_id", "sequence", "timestamp", "event_type"])
+def test_every_character_of_a_field(path: Path, name: str, seed: int) -> None:
+    """Each replaced by whatever a careless grammar might take, left out or doubled, with the hash of the text."""
+    choose = random.Random(seed)
+    event = make_trace([("a1.b_2.c", {})])[0].to_dict()
+    event["parent_span_id"] = event["trace_id"]
+    text = str(event[name])
+    forms = [text[:at] + character + text[at + 1 :] for at in range(len(text)) for character in "09agfzAFZ:/-._ @`{+é"]
+    forms += [text[:at] + text[at + kept :] for at in range(len(text)) for kept in (-1, 1)]
+    written = dump_line(Event(**event)).decode()
+    for form in {*forms, "", text + text, text + "\\n", text + "\\u0000"}:
+        quoted = form if name == "sequence" else f'"{form}"'
+        line = re.sub(rf'"{name}":("[^"]*"|\d+)', lambda found: f'"{name}":{quoted}', written)  # noqa: B023
+        compare_files(path, forge(line.encode()), choose)
+
+
+def test_members_of_any_number_and_order(path: Path, seed: int) -> None:
+    """Each field left out, given twice, moved to the front, null or unknown; and anything before and behind the object."""
+    choose = random.Random(seed)
+    event = make_trace([("a.b", {"x": 0})])[0].to_dict()
+    members = [json.dumps(name) + ":" + json.dumps(value, separators=(",", ":")) for name, value in event.items()]
+    written = [members, members[::-1]]
+    for index, member in enumerate(members):
+        others = members[:index] + members[index + 1 :]
+        name = member.partition(":")[0]
+        written += [
+            others,
+            [*members, member],
+            [member, *others],
+            [*others, name + ":null"],
+            [*others, '"x":' + member],
+        ]
+    objects = ["{" + ",".join(each) + "}" for each in written]
+    intact = objects[0]
+    around = ["x", "}", ",", "{}", " ", "\t", "\r", "\r\r", "\0", "\ufeff", "null"]
+    for text in [
+        *objects,
+        *(intact + more for more in around),
+        *(more + intact for more in around),
+        intact[1:],
+        intact[:-1],
+    ]:
+        compare_files(path, text.encode() + b"\n", choose)
+        compare_files(path, text.encode(), choose)
 
 
 def test_lines_longer_than_any_event(path: Path, seed: int) -> None:

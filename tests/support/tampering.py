@@ -111,7 +111,7 @@ def as_written(event: dict[str, Any], choose: random.Random) -> bytes:
     if kind == 0:
         choose.shuffle(names)
     if kind == 1 and event.get("parent_span_id") is None:
-        names.remove("parent_span_id")
+        names = [name for name in names if name != "parent_span_id"]
     separators = (", ", ": ") if kind == 2 else (",", ":")
     text = json.dumps(
         {name: event[name] for name in names}, ensure_ascii=kind == 3, separators=separators, sort_keys=kind == 4
