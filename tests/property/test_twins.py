@@ -173,6 +173,26 @@ def test_verify_chain(choose: random.Random) -> None:
         both(chain.verify_chain, compiled.verify_chain, given_events, anchor, dialect)
 
 
+@pytest.mark.parametrize("form", [list, objects])
+def test_every_anchor_of_a_chain(form: Callable[[Any], Any]) -> None:
+    """Each event as the anchor, with its hash and another, of a chain that starts anywhere."""
+    intact = [event.to_dict() for event in make_trace(CONTENTS)]
+    for start in range(len(intact) + 1):
+        for event in intact:
+            for digest in (event["event_hash"], "0" * 64):
+                anchor = event["session_id"], event["sequence"], digest
+                both(chain.verify_chain, compiled.verify_chain, form(intact[start:]), anchor)
+
+
+def test_every_key_of_an_event() -> None:
+    """Left out, or one more than there are, with a hash that is right."""
+    intact = make_trace(CONTENTS[:1])[0].to_dict()
+    for name in FIELDS:
+        fields = {key: value for key, value in intact.items() if key != name}
+        for changed in (fields, {**fields, "x": 0}, {**intact, "x": 0}, {**fields, name.upper(): intact[name]}):
+            both(chain.verify_chain, compiled.verify_chain, [changed])
+
+
 def test_a_chain_at_the_end_of_the_integers() -> None:
     """Sequences up to 2^64 − 1, behind an anchor."""
     event = make_trace([("a.b", {})])[0].to_dict()
