@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -155,3 +157,21 @@ def test_explanation_is_plain(make_world: Any, atlas: Any) -> None:
     assert explanation == json.loads(json.dumps(explanation))
     with pytest.raises(cra.ActionNotFound):
         session.explain("a.c")
+
+
+LATER = {
+    *("asyncio", "concurrent.futures", "importlib.metadata", "inspect", "jsonschema_rs", "logging", "pathlib", "rich"),
+    *("sqlite3", "tempfile", "typer", "urllib.parse", "zoneinfo"),
+}
+
+
+def test_import_is_cheap() -> None:
+    """`import cra` leaves what takes long to import for when it is used, unless msgspec, which it cannot do without, has it."""
+    program = f"""
+import sys, msgspec
+before = set(sys.modules)
+import cra
+print(sorted((set(sys.modules) - before) & {LATER!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert "[]" == done.stdout.strip()
