@@ -12,7 +12,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 MAX_ANSWER_BYTES = 16 * 2**20
@@ -28,9 +28,9 @@ class AdapterFailure(Exception):
 
 
 class Adapter:
-    """One process. `command` is its argument list; `OSError` where it cannot be started."""
+    """One process. `command` is its argument list; `environment` is added to ours. `OSError` where it cannot be started."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed in `stop`
         self._timed_out = False
         try:
@@ -40,6 +40,7 @@ class Adapter:
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
                 start_new_session=True,
+                env={**os.environ, **(environment or {})},
             )
         except BaseException:
             self._errors.close()

@@ -1,0 +1,105 @@
+"""`python -m conformance.differential`: compare the compiled implementation with the reference.
+
+Exit status: 0 no difference; 1 there were some, which are written to conformance/differential/found; 2 the call was wrong;
+3 there are no two implementations here. docs/conformance.md, Differential.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from conformance.differential.campaign import FOUND, Report, keep, run
+from conformance.differential.generators import GENERATORS
+from conformance.differential.twins import NoTwins
+
+_EVERY_SECONDS = 10.0
+_SHOWN = 12
+"""Operations of a disagreement that are printed, the last ones; the file has all."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status."""
+    options = _parser().parse_args(arguments)
+    generators = list(GENERATORS) if options.generator == "all" else [options.generator]
+    seed = secrets.randbelow(2**32) if options.seed is None else options.seed
+    if not options.json:
+        print(f"seed {seed}: {options.cases} cases, {options.jobs} pairs of processes", flush=True)
+    progress = None if options.json else _progress(options.cases)
+    try:
+        report = run(options.cases, seed, generators, options.jobs, mutant=options.mutant, progress=progress)
+    except NoTwins as error:
+        print(error, file=sys.stderr)
+        return 3
+    written = [] if options.mutant else [keep(found, options.found) for found in report.found]
+    if options.json:
+        print(json.dumps(report.to_dict(), indent=1))
+    else:
+        _show(report, written)
+    return 1 if report.found else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m conformance.differential", description=__doc__)
+    parser.add_argument("--cases", type=_positive, default=30_000, help="how many; default: 30000")
+    parser.add_argument("--seed", type=int, help="default: a new one, which is printed")
+    parser.add_argument("--generator", choices=[*GENERATORS, "all"], default="all")
+    parser.add_argument(
+        "--jobs", type=_positive, default=os.cpu_count() or 1, help="pairs of processes; default: processors"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout and nothing else")
+    parser.add_argument("--found", type=Path, default=FOUND, help="the folder for disagreements")
+    parser.add_argument("--mutant", help="break the reference on purpose (conformance/mutants): the run has to fail")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return value
+
+
+def _progress(cases: int) -> Callable[[Report], None]:
+    said = time.monotonic()
+
+    def show(report: Report) -> None:
+        nonlocal said
+        if time.monotonic() - said > _EVERY_SECONDS:
+            said = time.monotonic()
+            print(f"  {report.cases} of {cases}, {report.rate:.0f}/s, {len(report.found)} disagreements", flush=True)
+
+    return show
+
+
+def _show(report: Report, written: Sequence[Path]) -> None:
+    print(f"cra {report.version}; compiled here: {', '.join(report.compiled)}")
+    for name, tally in report.tallies.items():
+        if tally.cases:
+            print(
+                f"  {name:<6} {tally.cases:>9} cases in {tally.episodes:>6} episodes, {tally.rate:>6.0f}/s for each pair"
+            )
+    for found in report.found:
+        print(f"DIFFERENT {json.dumps(found['origin'])}, made small to {sum(map(len, found['cases']))} operations:")
+        operations = [operation for case in found["cases"] for operation in case]
+        for operation in operations[-_SHOWN:]:
+            print(f"    {json.dumps(operation)[:300]}")
+        answers = found["answers"]
+        print(f"  at {json.dumps(answers['operation'])[:200]}")
+        print(f"  compiled: {answers['compiled']}\n  pure:     {answers['pure']} {answers.get('note', '')}")
+    for path in written:
+        print(f"written to {path}")
+    print(
+        f"{report.cases} cases, {len(report.found)} disagreements, {report.rate:.0f} cases/s, {report.seconds:.1f} s,"
+        f" seed {report.seed}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

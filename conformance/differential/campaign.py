@@ -1,0 +1,233 @@
+"""A run: episodes given out to pairs of processes, digests compared, disagreements made small and kept. Called by `__main__`.
+
+Progress and rates are measured here; what counts as a difference is decided by the digests alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+from conformance.differential.episode import Episode
+from conformance.differential.generators import GENERATORS, SHARES
+from conformance.differential.minimise import minimise
+from conformance.differential.twins import Twins
+
+FOUND: Final = Path(__file__).parent / "found"
+FORMAT: Final = "cra-differential/1"
+MOST_FOUND: Final = 10
+"""After so many disagreements a run stops: more of them say nothing more."""
+_CONFIRMED: Final = 2
+"""How often an episode has to differ again to be worth making small: one that does not always is kept as it is."""
+_DIGEST: Final = 16  # hex digits
+_SHOWN: Final = 600
+
+
+@dataclass(frozen=True)
+class Work:
+    """One generated episode: `size` cases."""
+
+    generator: str
+    number: int
+    size: int
+
+
+@dataclass
+class Tally:
+    """What was done with one generator; `seconds` is the time of one pair of processes."""
+
+    cases: int = 0
+    episodes: int = 0
+    seconds: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        return self.cases / self.seconds if self.seconds else 0.0
+
+
+@dataclass
+class Report:
+    """What a run did. `found` are the disagreements, small, as they are kept."""
+
+    seed: int
+    jobs: int
+    version: str = ""
+    compiled: list[str] = field(default_factory=list)
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    found: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def cases(self) -> int:
+        return sum(tally.cases for tally in self.tallies.values())
+
+    @property
+    def rate(self) -> float:
+        return self.cases / self.seconds if self.seconds else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The machine-readable result."""
+        return {
+            "format": f"{FORMAT}-result",
+            "version": self.version,
+            "seed": self.seed,
+            "jobs": self.jobs,
+            "compiled": self.compiled,
+            "cases": self.cases,
+            "seconds": round(self.seconds, 3),
+            "cases_per_second": round(self.rate),
+            "generators": {
+                name: {"cases": tally.cases, "episodes": tally.episodes, "cases_per_second": round(tally.rate)}
+                for name, tally in self.tallies.items()
+            },
+            "disagreements": self.found,
+        }
+
+
+def plan(cases: int, generators: Sequence[str]) -> list[Work]:
+    """Episodes with that many cases in all, in the shares of the generators, mixed. A finite space is visited once."""
+    shares = {name: SHARES[name] for name in generators}
+    wanted = {name: int(cases * share / sum(shares.values())) for name, share in shares.items()}
+    for name in generators:
+        space = GENERATORS[name].space
+        if space is not None:
+            wanted[name] = min(wanted[name], space)
+    endless = next((name for name in generators if GENERATORS[name].space is None), None)
+    if endless is not None:
+        wanted[endless] += cases - sum(wanted.values())
+    else:
+        wanted[generators[0]] = min(cases, GENERATORS[generators[0]].space or cases)
+    pieces = [
+        ((number + 0.5) * GENERATORS[name].size / total, work)
+        for name, total in wanted.items()
+        for number, work in enumerate(_pieces(name, total))
+    ]
+    return [work for _, work in sorted(pieces, key=lambda piece: piece[0])]
+
+
+def _pieces(name: str, total: int) -> Iterator[Work]:
+    size = GENERATORS[name].size
+    for number in count():
+        if total <= number * size:
+            return
+        yield Work(name, number, min(size, total - number * size))
+
+
+def run(
+    cases: int,
+    seed: int,
+    generators: Sequence[str],
+    jobs: int,
+    *,
+    mutant: str | None = None,
+    progress: Callable[[Report], None] | None = None,
+    most_found: int = MOST_FOUND,
+    patience: float = 60.0,
+) -> Report:
+    """Compare the twins over that many cases. Raises `NoTwins`.
+
+    `patience` is how many seconds to spend on making one disagreement small; 0 leaves it as it is.
+    """
+    report = Report(seed, jobs, tallies={name: Tally() for name in generators})
+    waiting = iter(plan(cases, generators))
+    lock = threading.Lock()
+    started = time.monotonic()
+
+    def take() -> Work | None:
+        with lock:
+            return None if len(report.found) >= most_found else next(waiting, None)
+
+    def work() -> None:
+        with Twins(mutant) as twins:
+            report.version, report.compiled = twins.version, twins.compiled
+            while (piece := take()) is not None:
+                begun = time.monotonic()
+                compiled, pure = twins.digests(piece.generator, seed, piece.number, piece.size)
+                found = None if compiled == pure else _look_into(twins, seed, piece, compiled, pure, patience)
+                with lock:
+                    tally = report.tallies[piece.generator]
+                    tally.cases += piece.size
+                    tally.episodes += 1
+                    tally.seconds += time.monotonic() - begun
+                    report.seconds = time.monotonic() - started
+                    if found is not None:
+                        report.found.append(found)
+                    if progress is not None:
+                        progress(report)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for done in [pool.submit(work) for _ in range(jobs)]:
+            done.result()
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def _look_into(twins: Twins, seed: int, piece: Work, compiled: str, pure: str, patience: float) -> dict[str, Any]:
+    """A disagreement, as small as it can be made."""
+    episode = GENERATORS[piece.generator].make(seed, piece.number, piece.size)
+    case = _first_difference(compiled, pure)
+    episode = Episode(episode.options, episode.cases[: case + 1])
+    origin = {"generator": piece.generator, "seed": seed, "episode": piece.number, "size": piece.size, "case": case}
+    if patience > 0 and all(differs(twins, episode) for _ in range(_CONFIRMED)):
+        episode = minimise(episode, lambda smaller: differs(twins, smaller), patience)
+    return {"format": FORMAT, "origin": origin, **episode.to_json(), "answers": difference(twins, episode)}
+
+
+def _first_difference(compiled: str, pure: str) -> int:
+    """The first case that differs; what is no list of digests (a crash) may come from any of them."""
+    if len(compiled) != len(pure):
+        return max(len(compiled), len(pure)) // _DIGEST
+    places = range(0, len(compiled), _DIGEST)
+    return next(at // _DIGEST for at in places if compiled[at : at + _DIGEST] != pure[at : at + _DIGEST])
+
+
+def differs(twins: Twins, episode: Episode) -> bool:
+    """Whether the twins disagree about an episode played from its beginning."""
+    compiled, pure = twins.answers(episode)
+    return compiled != pure
+
+
+def difference(twins: Twins, episode: Episode) -> dict[str, Any]:
+    """The first answer that differs, the operation it belongs to (None: the end), and what each says around there."""
+    compiled, pure = twins.answers(episode)
+    operations: list[Any] = [*episode.operations(), None]
+    for operation, one, other in zip(operations, compiled, pure):
+        if one != other:
+            at = next((i for i, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
+            start = max(0, at - 80)
+            return {
+                "operation": operation,
+                "compiled": one[start : start + _SHOWN],
+                "pure": other[start : start + _SHOWN],
+            }
+    if len(compiled) != len(pure):
+        return {"operation": None, "compiled": compiled[-1][:_SHOWN], "pure": pure[-1][:_SHOWN]}
+    return {
+        "operation": None,
+        "compiled": "",
+        "pure": "",
+        "note": "played again from its beginning, it does not differ",
+    }
+
+
+def keep(found: dict[str, Any], folder: Path = FOUND) -> Path:
+    """Write a disagreement down, under a name that is the same for the same episode."""
+    text = json.dumps(found, indent=1)
+    name = hashlib.sha256(json.dumps([found["options"], found["cases"]]).encode()).hexdigest()[:12]
+    path = folder / f"{found['origin']['generator']}-{name}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(text + "\n")
+    return path
+
+
+def kept(folder: Path = FOUND) -> dict[str, Episode]:
+    """The episodes of all disagreements that were written down, by file name."""
+    return {path.name: Episode.from_json(json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))}
