@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from conformance.differential.campaign import FOUND, Report, keep, run
+from conformance.differential.campaign import FOUND, MOST_FOUND, Report, keep, run
 from conformance.differential.generators import GENERATORS
 from conformance.differential.twins import NoTwins
 
@@ -33,7 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"seed {seed}: {options.cases} cases, {options.jobs} pairs of processes", flush=True)
     progress = None if options.json else _progress(options.cases)
     try:
-        report = run(options.cases, seed, generators, options.jobs, mutant=options.mutant, progress=progress)
+        report = run(
+            options.cases,
+            seed,
+            generators,
+            options.jobs,
+            mutant=options.mutant,
+            progress=progress,
+            most_found=1 if options.mutant else MOST_FOUND,  # one is enough to show that it is noticed
+        )
     except NoTwins as error:
         print(error, file=sys.stderr)
         return 3
