@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TextIO
 
 from conformance.differential.campaign import FOUND, MOST_FOUND, Report, keep, run
 from conformance.differential.generators import GENERATORS
@@ -40,16 +41,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.jobs,
             mutant=options.mutant,
             progress=progress,
+            tell=lambda found: _tell(
+                found, None if options.mutant else options.found, sys.stderr if options.json else None
+            ),
             most_found=1 if options.mutant else MOST_FOUND,  # one is enough to show that it is noticed
         )
     except NoTwins as error:
         print(error, file=sys.stderr)
         return 3
-    written = [] if options.mutant else [keep(found, options.found) for found in report.found]
     if options.json:
         print(json.dumps(report.to_dict(), indent=1))
     else:
-        _show(report, written)
+        _show(report)
     return 1 if report.found else 0
 
 
@@ -86,23 +89,27 @@ def _progress(cases: int) -> Callable[[Report], None]:
     return show
 
 
-def _show(report: Report, written: Sequence[Path]) -> None:
+def _tell(found: dict[str, Any], folder: Path | None, file: TextIO | None) -> None:
+    """Write a disagreement down where there is a folder for it, and print it at once: a long run may not come to its end."""
+    operations = [operation for case in found["cases"] for operation in case]
+    print(f"DIFFERENT {json.dumps(found['origin'])}, made small to {len(operations)} operations:", file=file)
+    for operation in operations[-_SHOWN:]:
+        print(f"    {json.dumps(operation)[:300]}", file=file)
+    answers = found["answers"]
+    print(f"  at {json.dumps(answers['operation'])[:200]}", file=file)
+    print(f"  compiled: {answers['compiled']!a}", file=file)
+    print(f"  pure:     {answers['pure']!a} {answers.get('note', '')}", file=file)
+    if folder is not None:
+        print(f"written to {keep(found, folder)}", file=file, flush=True)
+
+
+def _show(report: Report) -> None:
     print(f"cra {report.version}; compiled here: {', '.join(report.compiled)}")
     for name, tally in report.tallies.items():
         if tally.cases:
             print(
                 f"  {name:<6} {tally.cases:>9} cases in {tally.episodes:>6} episodes, {tally.rate:>6.0f}/s for each pair"
             )
-    for found in report.found:
-        print(f"DIFFERENT {json.dumps(found['origin'])}, made small to {sum(map(len, found['cases']))} operations:")
-        operations = [operation for case in found["cases"] for operation in case]
-        for operation in operations[-_SHOWN:]:
-            print(f"    {json.dumps(operation)[:300]}")
-        answers = found["answers"]
-        print(f"  at {json.dumps(answers['operation'])[:200]}")
-        print(f"  compiled: {answers['compiled']}\n  pure:     {answers['pure']} {answers.get('note', '')}")
-    for path in written:
-        print(f"written to {path}")
     print(
         f"{report.cases} cases, {len(report.found)} disagreements, {report.rate:.0f} cases/s, {report.seconds:.1f} s,"
         f" seed {report.seed}"

@@ -129,11 +129,13 @@ def run(
     *,
     mutant: str | None = None,
     progress: Callable[[Report], None] | None = None,
+    tell: Callable[[dict[str, Any]], None] | None = None,
     most_found: int = MOST_FOUND,
     patience: float = 60.0,
 ) -> Report:
     """Compare the twins over that many cases. Raises `NoTwins`.
 
+    `progress` is called after every episode, `tell` with every disagreement as soon as it is small; never two at a time.
     `patience` is how many seconds to spend on making one disagreement small; 0 leaves it as it is.
     """
     report = Report(seed, jobs, tallies={name: Tally() for name in generators})
@@ -160,6 +162,8 @@ def run(
                     report.seconds = time.monotonic() - started
                     if found is not None:
                         report.found.append(found)
+                        if tell is not None:
+                            tell(found)
                     if progress is not None:
                         progress(report)
 
