@@ -296,6 +296,8 @@ def request(rng: Random, timestamp: float) -> Document:
         "requester": {"agent_id": rng.choice(AGENTS[:3]), "session_id": uuid(1, 0)},
         "task": task,
     }
+    if rng.random() < 0.05:
+        task["goal"] = rng.choice(("", "x" * 10_001))
     document |= {name: asked[name] for name in ("context", "atlas_ids") if name in asked}
     if operation == "execute":
         given = parameters(rng)

@@ -56,7 +56,7 @@ def _register(rng: Random, action_id: str | None = None) -> Operation:
 def _open(rng: Random, slot: str | None = None) -> list[Operation]:
     slot = slot or rng.choice(_SLOTS)
     created: Operation = {"do": "create_session", "slot": slot, **atlases.facts(rng)}
-    if rng.random() < 0.25:
+    if rng.random() < 0.4:
         created["parent"] = rng.choice(_SLOTS)
     return [created, {"do": "resolve", "slot": slot, **atlases.ask(rng)}]
 
@@ -125,7 +125,7 @@ def _advance(rng: Random) -> Operation:
 
 
 def _pass_time(rng: Random) -> list[Operation]:
-    if rng.random() > 0.04:
+    if rng.random() > 0.1:
         return [_advance(rng), _resolve_in(rng), _resolve_in(rng)]
     gone: Operation = {"do": "advance", "seconds": rng.choice((3601, 7200, 86_401))}
     return [
@@ -207,7 +207,7 @@ MOMENTS: Final[dict[str, tuple[int, Moment]]] = {
     "requests": (8, _requests),
     "repeat": (6, _repeat),
     "explain": (4, _explain),
-    "look": (1, _look),
+    "look": (2, _look),
 }
 """What can happen in a moment, each with its weight."""
 _CHOICES: Final = tuple(moment for _, moment in MOMENTS.values())
