@@ -43,6 +43,7 @@ MAX_POLICY_SETS = 64
 MAX_PAYLOAD = 2 * 2**20
 RECORD_BYTES = 256
 """What a record of one event has besides its payload, at most: its frame in the ring, the ids, the type."""
+_CLOSING_PAYLOAD = CLOSING_BYTES - RECORD_BYTES
 CLOSING_FIELDS = (
     "atlas_id",
     "version",
@@ -119,7 +120,7 @@ class Runtime(RuntimeCore):
         self._policy_sets: dict[frozenset[str] | None, PolicySet] = {}
         self._generation = -1
         self._lock = threading.Lock()
-        self._template_lock = threading.Lock()
+        self._template_lock = threading.RLock()  # reentrant: a signal handler may resolve while this waits for room
 
     def policy_set(self, selection: frozenset[str] | None) -> PolicySet:
         """The policy set of a selection (None: every loaded atlas); overlays are always part of it.
@@ -165,7 +166,8 @@ class Runtime(RuntimeCore):
                         lambda number: make_template(number, plan, ruling, options.trace_detail, options.ttl_seconds)
                     )
                     ruling.template = number
-                    weakref.finalize(ruling, self.recorder.queue.forget, number).atexit = False
+                    forget = weakref.WeakMethod(self.recorder.queue.forget)
+                    weakref.finalize(ruling, _forget_template, forget, number).atexit = False
         return ruling.template
 
     def find_executor(self, action: Action) -> Executor | None:
@@ -233,13 +235,17 @@ class Runtime(RuntimeCore):
     def _payload_at_any_rate(self, event_type: str, payload: dict[str, Any]) -> bytes:
         try:
             text = self.payload(event_type, dict(payload))
-            if len(text) <= CLOSING_BYTES - RECORD_BYTES:
+            if len(text) <= _CLOSING_PAYLOAD:
                 return text
             problem = "TooLarge"
         except Exception as error:
             problem = type(error).__name__[:100]
-        kept = {key: payload[key] for key in CLOSING_FIELDS if key in payload}
-        return canonical_text(kept | {"redaction_error": problem}).encode()
+        kept = {"redaction_error": problem}
+        for key in CLOSING_FIELDS:
+            if key in payload:
+                more = kept | {key: payload[key]}
+                kept = more if len(canonical_text(more).encode()) <= _CLOSING_PAYLOAD else kept
+        return canonical_text(kept).encode()
 
     @contextmanager
     def room(self, size: int = CLOSING_BYTES) -> Iterator[Reservation]:
@@ -269,6 +275,13 @@ class Runtime(RuntimeCore):
                 if session.status == "active":
                     event = ("approval.expired", approval_payload(approval))
                     self.recorder.record(self.closing_record(session.header, event))
+
+
+def _forget_template(forget: Callable[[], Callable[[int], None] | None], number: int) -> None:
+    """A ruling is gone. It must not keep the recorder alive, which may keep alive what the ruling belongs to."""
+    tell = forget()
+    if tell is not None:
+        tell(number)
 
 
 def record_bytes(record: EventsRecord) -> int:

@@ -12,8 +12,8 @@ from cra.trace.jsonl import dump_line
 Chunk = tuple[str, bytes, int, bool]
 """Session id, lines, how many, and whether the last one ends the session."""
 
-_ENDED = b'"event_type":"session.ended","payload":'
-_FRONT = 500  # a line has its type within its first bytes: before it there are ids and a time
+_TYPE = b'"event_type":"'
+_ENDED = _TYPE + b'session.ended"'
 
 
 def chunks_of(batch: Sequence[Event]) -> Iterator[Chunk]:
@@ -24,7 +24,8 @@ def chunks_of(batch: Sequence[Event]) -> Iterator[Chunk]:
     if isinstance(batch, Batch):
         for session_id, lines, events in batch.chunks():
             last = lines.rfind(b"\n", 0, -1) + 1
-            yield session_id, lines, events, lines.find(_ENDED, last, last + _FRONT) >= 0
+            # The first there is: before it there are ids, a number and a time, after it whatever the payload holds.
+            yield session_id, lines, events, lines.startswith(_ENDED, lines.find(_TYPE, last))
     else:
         for session_id, group in groupby(batch, lambda event: event.session_id):
             events_of = list(group)

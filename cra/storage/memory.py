@@ -90,33 +90,26 @@ class MemoryStorage:
 
     def _cut(self, trace: _Trace, excess: int) -> None:
         """Let go of the oldest events of a session: enough for `excess` bytes, and a tenth of the rest, to do it rarely."""
-        kept = trace.size - excess - max(0, trace.size - excess) // 10
-        chunks = list(trace.chunks)  # of its own: an iterator over the old list goes on undisturbed
-        gone = 0
-        while chunks and trace.size > kept:
-            oldest = chunks.pop(0)
-            trace.size -= oldest.size
-            self._size -= oldest.size
-            gone += oldest.events
-            if trace.size < kept and oldest.events > 1:
-                rest = _newest_lines(oldest, kept - trace.size)
-                if rest.events:
-                    chunks.insert(0, rest)
-                    trace.size += rest.size
-                    self._size += rest.size
-                    gone -= rest.events
-                break
-        trace.chunks = chunks
-        trace.events -= gone
-        self.evicted_events += gone
+        kept = max(0, trace.size - excess) * 9 // 10
+        size, cut = trace.size, 0
+        while size > kept:
+            size -= trace.chunks[cut].size
+            cut += 1
+        rest = _newest_lines(trace.chunks[cut - 1], kept - size)
+        # A list of its own: an iterator over the old one goes on undisturbed.
+        trace.chunks = ([rest] if rest.events else []) + trace.chunks[cut:]
+        size += rest.size if rest.events else 0
+        events = sum(chunk.events for chunk in trace.chunks)
+        self._size += size - trace.size
+        self.evicted_events += trace.events - events
+        trace.size, trace.events = size, events
 
     def events(self, session_id: str, *, after: int = -1, types: Collection[str] | None = None) -> Iterator[Event]:
         """A session's events as of now, in order; none for an unknown session."""
         with self._lock:
             trace = self._traces.get(session_id)
-        if trace is None:
-            return iter(())
-        snapshot = islice(trace.chunks, len(trace.chunks))
+            chunks = trace.chunks if trace else []
+            snapshot = islice(chunks, len(chunks))
         return (
             event
             for chunk in snapshot

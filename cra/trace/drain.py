@@ -23,7 +23,11 @@ _BACKLOG_BYTES: Final = 16 * 1024 * 1024
 
 
 class Drain:
-    """From `queue` over `expander` to `outbox`."""
+    """From `queue` over `expander` to `outbox`.
+
+    `expanded` counts the records that have become events, `refused` those that could not since their bytes were damaged,
+    `events` the events. They change under the queue's lock, together with what the outbox counts.
+    """
 
     def __init__(self, queue: RecordQueue, expander: Expander, outbox: Outbox) -> None:
         self._queue = queue
@@ -31,6 +35,9 @@ class Drain:
         self._expander = expander
         self._outbox = outbox
         self._urgent = False
+        self.expanded = 0
+        self.refused = 0
+        self.events = 0
         self.stored = FlushLevel(durable=False)
         self.durable = FlushLevel(durable=True)
         self.make_lock()
@@ -38,21 +45,6 @@ class Drain:
     def make_lock(self) -> None:
         """A fresh lock, in the beginning and in a forked child."""
         self.busy = threading.Lock()  # held by whoever chains and stores; taken before the queue's lock, never after
-
-    @property
-    def expanded(self) -> int:
-        """Records that have become events."""
-        return self._expander.records
-
-    @property
-    def refused(self) -> int:
-        """Records that could not be expanded: their bytes were damaged."""
-        return self._expander.refused
-
-    @property
-    def events(self) -> int:
-        """Events chained."""
-        return self._expander.events
 
     def record_now(self, record: Record) -> None:
         """Record and store in one step. `StorageError` while a backend fails: before, and nothing was recorded, or after, and
@@ -102,16 +94,26 @@ class Drain:
 
     def _advance(self, force: bool) -> float | None:
         """Expand a batch if there is room for it, deliver, and free in the ring what every backend has."""
-        ring, outbox = self._ring, self._outbox
-        if outbox.backlog < _BACKLOG_BYTES:
-            self._expander.drain(ring, _BATCH_BYTES)
-            if outbox.wants_events:
-                outbox.add(self._expander.take(ring.position), ring.position)
-            else:
-                outbox.skip(self._expander.discard()[1], ring.position)
-        pause = outbox.deliver(force)
-        ring.free(outbox.position)
+        if self._outbox.backlog < _BACKLOG_BYTES:
+            self._expander.drain(self._ring, _BATCH_BYTES)
+            if not self._hand_over():
+                return None
+        pause = self._outbox.deliver(force)
+        self._ring.free(self._outbox.position)
         return pause
+
+    def _hand_over(self) -> bool:
+        """Give what is expanded to the outbox, and count it; False when `close` gave up waiting and has counted it as lost."""
+        expander, outbox, position = self._expander, self._outbox, self._ring.position
+        with self._queue.lock:
+            if self._queue.state == "closed":
+                return False
+            self.expanded, self.refused, self.events = expander.records, expander.refused, expander.events
+            if outbox.wants_events:
+                outbox.add(expander.take(position), position)
+            else:
+                outbox.skip(expander.discard()[1], position)
+            return True
 
     def _serve_flushes(self, *, failed: bool) -> None:
         """Flush the backends, once for all who wait, if what they wait for is stored; tell them if storing `failed`."""

@@ -1,7 +1,7 @@
 """The recorder's one thread: it drains the ring, sleeps in the ring while there is nothing to drain, and never polls.
 
 It starts with the first record and holds its recorder only while there is work, so that a recorder nobody refers to any more
-is collected and its thread ends by itself.
+is collected and its thread ends by itself. A recorder that is collected with records in its ring gets another (`Recorder`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class DrainThread:
         self._name = name
         self._ring = ring
         self._step = weakref.WeakMethod(step, lambda _: _wake(ring))
+        self._held: Step | None = None
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._called = threading.Event()
@@ -35,12 +36,14 @@ class DrainThread:
     def start(self) -> None:
         """Have the thread run; called with every record, and next to free once it does. Callers take turns."""
         if self._thread is None and not self._stopping:
-            thread = threading.Thread(target=self._loop, name=self._name, daemon=True)
+            self._held = self._step()  # until the thread has it
+            # Set before it runs: what interrupts this must not start a second one.
+            self._thread = threading.Thread(target=self._loop, name=self._name, daemon=True)
             try:
-                thread.start()
+                self._thread.start()
             except RuntimeError:
-                return  # none are started at interpreter shutdown: the owner sees `running`, and does the work itself
-            self._thread = thread
+                # None are started at interpreter shutdown: the owner sees `running`, and does the work itself.
+                self._thread = self._held = None
 
     def wake(self) -> None:
         """Have `step` run soon, started if need be."""
@@ -55,7 +58,7 @@ class DrainThread:
     def join(self, timeout: float | None) -> bool:
         """Wait for the end after `stop`; False when it takes longer, or when the thread itself asks."""
         thread = self._thread
-        if thread is None:
+        if thread is None or not thread.is_alive():
             return True
         if thread is threading.current_thread():
             return False
@@ -72,13 +75,15 @@ class DrainThread:
         _wake(self._ring)
 
     def _loop(self) -> None:
+        step, self._held = self._held, None
         while not self._stopping:
-            step = self._step()
+            step = step or self._step()
             if step is None:
                 return
             self._called.clear()
             pause = step()
-            del step  # an idle thread keeps nobody alive
+            if pause is None:
+                step = None  # an idle thread keeps nobody alive
             if pause == 0.0:
                 continue
             if pause is not None and self._ring.head != self._ring.position:

@@ -54,14 +54,20 @@ class LossLedger:
             loss.kinds[record.kind] += 1
         return opened
 
-    def peek(self, loss: Loss) -> EventsRecord:
-        """The record to chain for a loss as it stands."""
+    def settle(self, loss: Loss) -> EventsRecord:
+        """The record to chain for a loss, which is complete with this: the next lost record opens another."""
+        if self._open.get((loss.session.session_id, loss.reason)) is loss:
+            del self._open[loss.session.session_id, loss.reason]
         payload = {"count": loss.kinds.total(), "records": dict(sorted(loss.kinds.items())), "reason": loss.reason}
         return EventsRecord(loss.session, loss.base, loss.time_ns, ((RUNTIME_LOST, canonical_json(payload)),))
 
-    def settle(self, loss: Loss) -> None:
-        """The loss is recorded, and complete with this: the next lost record opens another."""
-        del self._open[loss.session.session_id, loss.reason]
+    def reopen(self, loss: Loss) -> list[Loss]:
+        """The loss could not be recorded after all. Returns what is to be queued for it: nothing, where another was opened."""
+        held = self._open.setdefault((loss.session.session_id, loss.reason), loss)
+        if held is loss:
+            return [loss]
+        held.kinds.update(loss.kinds)
+        return []
 
     def _new(self, session: SessionHeader, reason: str) -> Loss:
         now = self._clock.now_ns()

@@ -71,7 +71,7 @@ class Outbox:
 
     def __init__(self, backends: Sequence[StorageBackend], broadcaster: Broadcaster) -> None:
         self._lanes = [_Lane(backend) for backend in backends]
-        self._keeping = not all(isinstance(backend, NullStorage) for backend in backends)
+        self._keeping = not all(type(backend) is NullStorage for backend in backends)
         self._broadcaster = broadcaster
         self._unpublished: deque[Batch] = deque()
         self.total = 0

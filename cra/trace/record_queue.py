@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
 from typing import Final, Literal
 
 from cra.errors import InternalError, InvalidTraceEvent, TraceBackpressure
@@ -21,6 +23,8 @@ Overflow = Literal["block", "fail", "drop"]
 State = Literal["open", "closing", "closed", "forked"]
 CLOSING_BYTES: Final = 2_048
 """Room for a record of one event that closes something; `Runtime.closing_record` keeps to it."""
+LOSS_BYTES: Final = 512
+"""Room for the record of a loss."""
 _SLICE_SECONDS = 0.05  # how often a caller that waits for room looks whether the recorder is closing
 SESSION_ENDED = "session.ended"
 
@@ -51,8 +55,9 @@ class RecordQueue:
         self._on_record = on_record
         self._explain = explain
         self._numbers: dict[str, int] = {}
-        self._next_session = 1
-        self._next_template = 1
+        self._undefined: dict[str, int] = {}  # numbers of sessions whose first record is not in the ring yet
+        self._session_numbers = count(1)
+        self._template_numbers = count(1)
         self._forgotten: list[int] = []
         self._state: State = "open"
         self._on_direct: Callable[[bool], None] = _nobody
@@ -92,27 +97,34 @@ class RecordQueue:
         """Record it. Raises `TraceBackpressure` where `overflow` says so, `InternalError` when no longer open, and
         `InvalidTraceEvent` for what is larger than the ring takes."""
         end: int | None = None
-        while True:
-            with self.lock:
-                if self.state != "open":
-                    raise self.refusal()
-                data = self._encode(record)
-                if self.settle_losses() and self.ring.put(data):
-                    self._taken(record)
-                    return
-                if self._overflow == "drop" and record.droppable:
-                    self._drop(record)
-                    return
-            end = self._wait_for_room(len(data), end)
+        try:
+            while True:
+                with self.lock:
+                    if self.state != "open":
+                        raise self.refusal()
+                    is_settled = self.settle_losses()
+                    number, data = self._encode(record)
+                    if is_settled and self.ring.put(data):
+                        self._taken(record, number)
+                        return
+                    if self._overflow == "drop" and record.droppable:
+                        self._drop(record)
+                        return
+                end = self._wait_for_room(len(data), end)
+        except BaseException:
+            self._undefined.pop(record.session.session_id, None)
+            raise
 
     def define(self, make: Callable[[int], bytes]) -> int:
         """Put a template, made for the number that is returned. Raises as `put` does, and never drops."""
-        with self.lock:
-            number = self._next_template
-            self._next_template += 1
-            forgotten, self._forgotten = self._forgotten, []
-        for gone in forgotten:
-            self._put_bytes(encode_forget(gone))
+        while self._forgotten:
+            gone = self._forgotten.pop()
+            try:
+                self._put_bytes(encode_forget(gone))
+            except BaseException:
+                self._forgotten.append(gone)
+                raise
+        number = next(self._template_numbers)
         self._put_bytes(make(number))
         return number
 
@@ -127,10 +139,10 @@ class RecordQueue:
             with self.lock:
                 if self.state != "open":
                     raise self.refusal()
-                if self.ring.reserve(room):
+                if self.settle_losses() and self._reserve(room):
                     self.reservations += 1
-                    return Reservation(self, use, room)
-            end = self._wait_for_room(room, end)
+                    return Reservation(self, use, room, self._spare)
+            end = self._wait_for_room(room + self._spare, end)
 
     def claim(self, reservation: Reservation, record: Record) -> None:
         """End a reservation with `record` in its room. Raises `InternalError` if there is none, or too late."""
@@ -141,16 +153,22 @@ class RecordQueue:
                 raise InternalError(
                     "a reservation is room for one record, and this one was used or given back; reserve again"
                 )
-            data = self._encode(record)
-            self.settle_losses()
+            if not self.settle_losses():
+                self._settle_reserved(reservation, record)
+            number, data = self._encode(record)
+            if len(data) > reservation.room:
+                raise InvalidTraceEvent(
+                    f"a record of {len(data)} bytes does not fit into the {reservation.room} that were reserved for it; record"
+                    " less, or reserve more"
+                )
             self.ring.put_reserved(data, reservation.room)
+            self._taken(record, number)
             self._end(reservation)
-            self._taken(record)
 
     def give_back(self, reservation: Reservation) -> None:
         """End a reservation without a record. Harmless when it has ended."""
         with self.lock:
-            if reservation.held and self.state != "forked":
+            if reservation.held and self.state not in ("closed", "forked"):
                 self.ring.release(reservation.room)
                 self._end(reservation)
 
@@ -162,12 +180,8 @@ class RecordQueue:
         """Put what was lost into the ring, before anything that comes after it; False while there is no room for that."""
         with self.lock:
             while self._losses:
-                record = self._ledger.peek(self._losses[0])
-                if not self.ring.put(self._encode(record)):
+                if not self._settle(self._losses[0], self.ring.put):
                     return False
-                self._ledger.settle(self._losses.pop(0))
-                self._note_session(record)
-                self._tell_direct()
             return True
 
     def drained(self) -> None:
@@ -183,19 +197,17 @@ class RecordQueue:
             )
         return InternalError("the recorder is closed and takes no more records; create a new Resolver")
 
-    def _encode(self, record: Record) -> bytes:
+    def _encode(self, record: Record) -> tuple[int, bytes]:
+        """The number of the record's session, and its bytes. What interrupts this and records gets the same for the same session
+        and another for another, whichever comes first."""
         header = record.session
         number = self._numbers.get(header.session_id, 0)
         if isinstance(record, EventsRecord):
-            define = None if number else (header.session_id, header.trace_id, header.span_id)
-            data = encode_events(
-                number or self._next_session,
-                record.base,
-                record.time_ns,
-                record.events,
-                span=record.span,
-                define=define,
-            )
+            define = None
+            if not number:
+                define = (header.session_id, header.trace_id, header.span_id)
+                number = self._undefined.setdefault(header.session_id, next(self._session_numbers))
+            data = encode_events(number, record.base, record.time_ns, record.events, span=record.span, define=define)
         else:
             data = encode_resolve(
                 number,
@@ -212,22 +224,21 @@ class RecordQueue:
             raise InvalidTraceEvent(
                 f"a record of {len(data)} bytes is larger than the {self.ring.max_record} that the ring takes; record less"
             )
-        return data
+        return number, data
 
-    def _taken(self, record: Record) -> None:
-        self._note_session(record)
+    def _taken(self, record: Record, number: int) -> None:
+        self._note_session(record, number)
         self._on_record()
 
-    def _note_session(self, record: Record) -> None:
+    def _note_session(self, record: Record, number: int) -> None:
         """The first record of a session defines its number, the last one ends it."""
         if not isinstance(record, EventsRecord):
             return
         session_id = record.session.session_id
-        if session_id not in self._numbers:
-            self._numbers[session_id] = self._next_session
-            self._next_session += 1
+        self._undefined.pop(session_id, None)
+        self._numbers.setdefault(session_id, number)
         if record.events[-1][0] == SESSION_ENDED:
-            del self._numbers[session_id]
+            self._numbers.pop(session_id, None)
 
     def _drop(self, record: Record) -> None:
         self._losses += self._ledger.note(record, "queue_full")
@@ -251,9 +262,52 @@ class RecordQueue:
                     return
             end = self._wait_for_room(len(data), end)
 
+    def _settle(self, loss: Loss, put: Callable[[bytes], bool]) -> bool:
+        # Complete before it is written: what is lost in an interruption of this belongs to another.
+        self._losses.remove(loss)
+        record = self._ledger.settle(loss)
+        number, data = self._encode(record)
+        if put(data):
+            self._note_session(record, number)
+            self._tell_direct()
+            return True
+        self._losses[:0] = self._ledger.reopen(loss)
+        return False
+
+    def _settle_reserved(self, reservation: Reservation, record: Record) -> None:
+        """Put what was lost of a session before its reserved record, into the room that was taken for that with it."""
+
+        def put(data: bytes) -> bool:
+            if len(data) > reservation.spare:
+                return False
+            self.ring.put_reserved(data, reservation.spare)
+            reservation.spare = 0
+            return True
+
+        for loss in self._losses:
+            if loss.session.session_id == record.session.session_id:
+                self._settle(loss, put)
+                return
+
+    @property
+    def _spare(self) -> int:
+        """What a reservation has besides its room: where records can be lost, room for the loss that comes before its record."""
+        return LOSS_BYTES if self._overflow == "drop" else 0
+
+    def _reserve(self, room: int) -> bool:
+        if not self.ring.reserve(room):
+            return False
+        if not self._spare or self.ring.reserve(self._spare):
+            return True
+        self.ring.release(room)
+        return False
+
     def _end(self, reservation: Reservation) -> None:
         reservation.held = False
         self.reservations -= 1
+        if reservation.spare:
+            self.ring.release(reservation.spare)
+        self.settle_losses()
         self.changed.notify_all()
 
     def _wait_for_room(self, size: int, end: int | None) -> int:
@@ -274,20 +328,24 @@ class RecordQueue:
                 self._explain() or "the storage is slower than the records come; try again later, or use a faster one"
             )
             raise TraceBackpressure(f"the trace ring is full ({self.ring.size} bytes){waited}: {reason}")
-        self._on_record()  # whoever drains may sleep
-        self.ring.wait_room(size, min(left, _SLICE_SECONDS))
+        with self.lock:
+            self._on_record()  # there may be nobody who drains yet
+            size = min(size + LOSS_BYTES * len(self._losses), self.ring.max_record)  # losses come first
+        with suppress(InternalError):  # closed meanwhile: the caller sees that next
+            self.ring.wait_room(size, min(left, _SLICE_SECONDS))
         return end
 
 
 class Reservation:
     """Room for one record (`Recorder.reserve`): use it with `record` or give it back with `release`."""
 
-    __slots__ = ("_queue", "_use", "held", "room")
+    __slots__ = ("_queue", "_use", "held", "room", "spare")
 
-    def __init__(self, queue: RecordQueue, use: Callable[[Reservation, Record], None], room: int) -> None:
+    def __init__(self, queue: RecordQueue, use: Callable[[Reservation, Record], None], room: int, spare: int) -> None:
         self._queue = queue
         self._use = use
         self.room = room
+        self.spare = spare
         self.held = True
 
     def record(self, record: Record) -> None:

@@ -18,7 +18,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from cra.errors import CRAError, StorageError
+from cra.errors import StorageError
 from cra.hotpath import Expander, Ring
 from cra.ids import IdSource
 from cra.storage.base import StorageBackend
@@ -37,6 +37,7 @@ Tracing = Literal["deferred", "immediate"]
 Level = Literal["recorded", "stored", "durable"]
 DEFAULT_RING_BYTES = 8 * 1024 * 1024
 _JOIN_SECONDS = 1.0
+_THREAD_NAME = "cra-recorder"
 Heads = Mapping[str, tuple[int, str, int]]
 """Where chains go on: the next sequence, the last hash and the latest time (ns), by session id."""
 
@@ -73,6 +74,8 @@ class Recorder:
     chains that go on.
     """
 
+    _worker: DrainThread | None = None
+
     def __init__(
         self,
         backends: Sequence[StorageBackend],
@@ -92,7 +95,7 @@ class Recorder:
         self._broadcaster = Broadcaster()
         self._outbox = Outbox(backends, self._broadcaster)
         self.ring = Ring(DEFAULT_RING_BYTES) if ring is None else ring
-        self._worker = DrainThread(self._step, self.ring, "cra-recorder") if tracing == "deferred" else None
+        self._worker = DrainThread(self._step, self.ring, _THREAD_NAME) if tracing == "deferred" else None
         self.queue = RecordQueue(
             self.ring,
             LossLedger(clock, ids, runtime),
@@ -104,6 +107,14 @@ class Recorder:
         self._drain = Drain(self.queue, Expander({} if heads is None else heads), self._outbox)
         self._last_stats: RecorderStats | None = None
         _live.add(self)
+
+    def __del__(self) -> None:
+        """Forgotten with work left, it lives on until that is done: a finalizer must not wait for a backend itself."""
+        if self._worker is not None and self.queue.state == "open" and self.ring.head != self._outbox.position:
+            self._worker.stop()
+            self._worker = DrainThread(self._step, self.ring, _THREAD_NAME)
+            self._worker.start()
+            _live.add(self)
 
     # What producers call
 
@@ -179,10 +190,11 @@ class Recorder:
 
     def _count(self) -> RecorderStats:
         queue = self.queue
-        unexpanded = self.ring.puts - self._drain.expanded
+        puts = self.ring.puts
+        unexpanded = puts - self._drain.expanded
         waiting = 0 if queue.state == "closed" else unexpanded - self._drain.refused
         return RecorderStats(
-            records_recorded=self.ring.puts + queue.lost,
+            records_recorded=puts + queue.lost,
             records_waiting=waiting,
             records_lost=queue.lost + unexpanded - waiting,
             records_refused=queue.refused,
@@ -230,15 +242,16 @@ class Recorder:
             raise failure
 
     def _release(self) -> None:
-        if self._drain.busy.acquire(blocking=False):  # else a backend hangs in the middle of something
-            with ExitStack() as stack:
-                stack.callback(self._drain.busy.release)
-                if self._worker is None or self._worker.join(_JOIN_SECONDS):
-                    with self.queue.lock:
-                        self._last_stats = self._count()
-                    stack.callback(self.ring.close)
-                for backend in self._backends:
-                    stack.callback(backend.close)
+        if not self._drain.busy.acquire(timeout=_JOIN_SECONDS):
+            return  # a backend hangs in the middle of something
+        self._drain.busy.release()  # whoever takes it from now on finds the recorder closed
+        with ExitStack() as stack:
+            if self._worker is None or self._worker.join(_JOIN_SECONDS):
+                with self.queue.lock:
+                    self._last_stats = self._count()
+                stack.callback(self.ring.close)
+            for backend in self._backends:
+                stack.callback(backend.close)
 
     def _report_losses(self, unchained: int) -> None:
         lacking = [stats for stats in self._outbox.stats(closed=True) if stats.lost]
@@ -337,7 +350,7 @@ def _close_at_exit() -> None:
     for recorder in list(_live):
         try:
             recorder.close()
-        except CRAError as error:
+        except Exception as error:  # of a backend's own, too: the next recorder is closed all the same
             print(f"cra: {error}", file=sys.stderr)
 
 

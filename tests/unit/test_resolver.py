@@ -17,6 +17,8 @@ from cra.storage.memory import MemoryStorage
 from cra.storage.null import NullStorage
 from cra.testing import SeededIds, VirtualClock
 from cra.trace.event import Event
+from cra.trace.record_queue import CLOSING_BYTES
+from tests.support.rings import full_ring
 
 DENY = {"policy_id": "no", "type": "deny"}
 HOLD = {"policy_id": "hold", "type": "require_approval"}
@@ -334,11 +336,9 @@ class TestSessions:
         parent = world.open()
         child = world.open(parent=parent)
         world.resolver.flush()
-        queue = parent.runtime.recorder._queue
-        queue.capacity = 1
-        with parent.runtime.recorder._drain.busy, pytest.raises(cra.TraceBackpressure):
+        recorder = parent.runtime.recorder
+        with full_ring(recorder.ring, CLOSING_BYTES), recorder._drain.busy, pytest.raises(cra.TraceBackpressure):
             parent.end()
-        queue.capacity = 1000
         assert ("ended", "active") == (parent.status, child.status)
         with pytest.raises(cra.SessionAlreadyEnded, match="the parent, has ended"):
             child.resolve("x")
@@ -397,11 +397,10 @@ class TestApprovals:
             session.request_approval(entry["approval_id"])
         world.clock.advance(86_400)
         world.resolver.flush()
-        queue = session.runtime.recorder._queue
-        queue.capacity = 1
-        with session.runtime.recorder._drain.busy, pytest.raises(cra.TraceBackpressure):
-            world.resolver.pending_approvals()
-        queue.capacity = 1000
+        recorder = session.runtime.recorder
+        with full_ring(recorder.ring, 250), recorder._drain.busy, pytest.raises(cra.TraceBackpressure):
+            world.resolver.pending_approvals()  # room for one of the two
+        assert 1 == recorder.stats().records_waiting
         assert [] == world.resolver.pending_approvals()
         assert ["approval.requested"] * 2 + ["approval.expired"] * 2 == world.types(session, of="approval")
 
@@ -457,11 +456,10 @@ class TestClose:
         resolver = cra.Resolver(storage, overflow="fail", clock=VirtualClock(), ids=SeededIds(1))
         resolver.create_session("bot", "work")
         resolver.flush()
-        queue = resolver._runtime.recorder._queue
-        queue.capacity = 0
-        with pytest.raises(cra.TraceBackpressure):
+        recorder = resolver._runtime.recorder
+        with full_ring(recorder.ring), pytest.raises(cra.TraceBackpressure):
             resolver.close()
-        assert "closed" == queue.state
+        assert "closed" == recorder.queue.state
         resolver.close()
 
     def test_close_says_what_was_lost(self) -> None:

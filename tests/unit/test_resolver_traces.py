@@ -20,6 +20,7 @@ from cra.storage.memory import MemoryStorage
 from cra.storage.null import NullStorage
 from cra.testing import SeededIds, VirtualClock
 from cra.trace.event import Event
+from tests.support.rings import full_ring
 
 SECONDS = 60.0
 ENV = {"policy_id": "env", "type": "deny", "actions": ["a.c"], "conditions": {"context_matches": {"env": "pro*"}}}
@@ -265,19 +266,17 @@ class TestFullQueue:
         session = world.open()
         resolution = session.resolve("x")
         world.resolver.flush()
-        queue_ = session.runtime.recorder._queue
-        queue_.capacity = 0
         other = atlas("c.d", atlas_id="com.example.two")
-        for call in (
-            lambda: session.resolve("x"),
-            lambda: session.execute("a.b", resolution=resolution),
-            lambda: world.open(),
-            lambda: session.end(),
-            lambda: world.resolver.load_atlas(other),
-        ):
-            with pytest.raises(cra.TraceBackpressure):
-                call()
-        queue_.capacity = 1000
+        with full_ring(session.runtime.recorder.ring):
+            for call in (
+                lambda: session.resolve("x"),
+                lambda: session.execute("a.b", resolution=resolution),
+                lambda: world.open(),
+                lambda: session.end(),
+                lambda: world.resolver.load_atlas(other),
+            ):
+                with pytest.raises(cra.TraceBackpressure):
+                    call()
         assert ("active", 1, 0) == (
             session.status,
             world.resolver.stats().sessions_active,
@@ -293,7 +292,6 @@ class TestFullQueue:
         world = make_world(atlas("a.b"), storage=storage, overflow="fail")
         session = world.open()
         world.resolver.flush()
-        session.runtime.recorder._queue.capacity = 50
         storage.go.clear()
         resolved: list[cra.Resolution] = []
 
@@ -301,9 +299,11 @@ class TestFullQueue:
             while len(resolved) < 10_000:
                 resolved.append(session.resolve("x"))
 
-        with pytest.raises(cra.TraceBackpressure, match="the trace queue is full"):
-            resolve_on()
-        storage.go.set()
+        with full_ring(session.runtime.recorder.ring, 5_000):
+            with pytest.raises(cra.TraceBackpressure, match=r"the trace ring is full \(8388608 bytes\)"):
+                resolve_on()
+            storage.go.set()
+        assert 50 <= len(resolved) <= 5_000 / 48
         assert len(resolved) == len(world.payloads(session, "carp.resolution.completed"))
 
     def test_drop_loses_resolves_and_says_so(self, make_world: Any, atlas: Any) -> None:
@@ -312,19 +312,19 @@ class TestFullQueue:
         world = make_world(atlas("a.b"), storage=storage, overflow="drop", overflow_timeout=0.05)
         session = world.open()
         world.resolver.flush()
-        queue_ = session.runtime.recorder._queue
-        queue_.capacity = 0
-        for _ in range(5):
-            assert session.resolve("x").is_allowed("a.b")
-        with pytest.raises(cra.TraceBackpressure):
-            session.end()
-        queue_.capacity = 1000
+        session.resolve("warm")  # its plan has its template: that is never dropped
+        world.resolver.flush()
+        with full_ring(session.runtime.recorder.ring):
+            for _ in range(5):
+                assert session.resolve("x").is_allowed("a.b")
+            with pytest.raises(cra.TraceBackpressure):
+                session.end()
         session.resolve("x")
         lost = world.payloads(session, "runtime.lost")
         assert 5 == sum(payload["count"] for payload in lost) == world.resolver.stats().recorder.records_lost
         own = world.payloads(world.resolver.session_id, "runtime.lost")
         assert 5 == sum(payload["count"] for payload in own)
-        assert 1 == len(world.payloads(session, "carp.resolution.completed"))
+        assert ["warm", "x"] == [p["goal"] for p in world.payloads(session, "carp.request.received")]
 
 
 class TestSubscribers:
@@ -370,13 +370,15 @@ class TestSubscribers:
         def broken(delivery: cra.Delivery) -> None:
             raise ValueError("broken")
 
+        world.resolver.flush()
+        before = len(world.trace(world.resolver.session_id))
         slowly = world.resolver.subscribe(slow, capacity=2)
         badly = world.resolver.subscribe(broken)
         session = world.open()
         for _ in range(5):
             session.resolve("x")
             world.resolver.flush()
-        everything = len(world.trace(session)) + len(world.trace(world.resolver.session_id))
+        everything = len(world.trace(session)) + len(world.trace(world.resolver.session_id)) - before
         go.set()
         assert slowly.wait_idle(SECONDS)
         assert badly.wait_idle(SECONDS)

@@ -502,11 +502,11 @@ class TestApprovals:
         reserve = session.runtime.recorder.reserve
         started, ended = threading.Event(), threading.Event()
 
-        def end_meanwhile() -> Any:
+        def end_meanwhile(room: int) -> Any:
             monkeypatch.undo()
             started.set()
             ended.wait(0.1)
-            return reserve()
+            return reserve(room)
 
         def end() -> None:
             started.wait(60)

@@ -15,6 +15,8 @@ from cra.execution.call import MAX_KEY
 from cra.reference.chain import hash_value
 from cra.storage.memory import MemoryStorage
 from cra.trace.event import Event
+from cra.trace.record_queue import CLOSING_BYTES
+from tests.support.rings import full_ring
 
 SECONDS = 60.0
 HOLD = {"policy_id": "hold", "type": "require_approval"}
@@ -416,16 +418,12 @@ class TestApprovals:
         with pytest.raises(cra.ActionRequiresApproval) as caught:
             run(session, "a.b", {"id": 1}, resolution=resolution)
         world.resolver.approve(caught.value.approval_id, by="alice")
-        queue = session.runtime.recorder._queue
+        recorder = session.runtime.recorder
         world.resolver.flush()
-        queue.capacity = 0
-        with pytest.raises(cra.TraceBackpressure):
-            run(session, "a.b", {"id": 1}, resolution=resolution, idempotency_key="k")
-        queue.capacity = 1  # room for the closing record, none for the start
-        with pytest.raises(cra.TraceBackpressure):
-            run(session, "a.b", {"id": 1}, resolution=resolution, idempotency_key="k")
-        queue.capacity = 1000
-        assert 0 == queue.reserved
+        for leaving in (None, CLOSING_BYTES):  # room for nothing; for the closing record, and none for the start
+            with full_ring(recorder.ring, leaving), pytest.raises(cra.TraceBackpressure):
+                run(session, "a.b", {"id": 1}, resolution=resolution, idempotency_key="k")
+        assert (0, 0) == (recorder.stats().reservations, recorder.stats().ring_reserved)
         assert 1 == run(session, "a.b", {"id": 1}, resolution=resolution, idempotency_key="k").result
 
     def test_too_many_pending_approvals_are_refused(self, make_world: Any, atlas: Any, run: Any) -> None:
@@ -560,12 +558,12 @@ class TestIdempotency:
         reserve = session.runtime.recorder.reserve
         held, go = threading.Event(), threading.Event()
 
-        def refuse_first() -> Any:
+        def refuse_first(*room: int) -> Any:
             if not held.is_set():
                 held.set()
                 assert go.wait(SECONDS)
                 raise cra.TraceBackpressure("full")
-            return reserve()
+            return reserve(*room)
 
         session.runtime.recorder.reserve = refuse_first
         first = Background(session.execute, "a.b", resolution=resolution, idempotency_key="k")

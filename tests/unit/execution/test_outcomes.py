@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from cra.errors import StorageError
 from cra.execution import idempotency
 from cra.storage.memory import MemoryStorage
 from cra.trace.event import Event
+from tests.support.rings import full_ring
 
 SECONDS = 60.0
 DOCUMENT = Path(__file__).parents[3] / "docs" / "execution.md"
@@ -275,14 +277,14 @@ class Scenario:
         self.attempt(idempotency_key="a")
         return lambda: self.attempt(idempotency_key="b")
 
-    def queue_full(self) -> Attempt:
+    def ring_full(self) -> Attempt:
         storage = Failing()
         self.finish = storage.recover
         self.prepare(storage=storage, overflow="fail")
         self.mark = len(self.world.trace(self.session))
-        queue = self.session.runtime.recorder._queue
-        queue.capacity = 0
-        self.finish = lambda: setattr(queue, "capacity", 1000)
+        full = ExitStack()
+        full.enter_context(full_ring(self.session.runtime.recorder.ring))
+        self.finish = full.close
         return self.attempt
 
     def session_ended_before(self) -> Attempt:
@@ -329,7 +331,7 @@ SCENARIOS = {
     "idempotency key used with other parameters": Scenario.key_with_other_parameters,
     "idempotency key still in flight": Scenario.key_in_flight,
     "too many idempotency keys": Scenario.too_many_keys,
-    "trace queue full": Scenario.queue_full,
+    "trace ring full": Scenario.ring_full,
     "session ended before": Scenario.session_ended_before,
     "session expired": Scenario.session_expired,
 }
