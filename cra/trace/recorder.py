@@ -271,9 +271,14 @@ class Recorder:
 
     def _reach(self, level: FlushLevel, timeout: float | None, *, patient: bool) -> None:
         """Wait until all that is recorded now has reached `level`. Not `patient`: raise at the first failed attempt."""
+        if not self._reach_head(level, timeout, patient=patient):
+            self._reach_head(level, timeout, patient=patient)  # now there is room for what was lost
+
+    def _reach_head(self, level: FlushLevel, timeout: float | None, *, patient: bool) -> bool:
+        """Wait until all that is in the ring has reached `level`; False when there was no room in it for a loss."""
         queue = self.queue
         with queue.lock:
-            queue.settle_losses()
+            is_settled = queue.settle_losses()
             target, failures = self.ring.head, level.failures
             level.want(target)
             self._drain.hurry()
@@ -294,7 +299,7 @@ class Recorder:
                 self._pump_here(is_over, timeout)
             with queue.lock:
                 if level.reached >= target:
-                    return
+                    return is_settled
                 if has_failed():
                     raise StorageError(level.error.message) from level.error
                 if queue.state == "closed":

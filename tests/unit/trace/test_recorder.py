@@ -7,23 +7,25 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cra.errors import InternalError, InvalidTraceEvent, StorageError, StorageLocked, TraceBackpressure
+from cra.errors import InternalError, StorageError, StorageLocked, TraceBackpressure
+from cra.hotpath import Ring, canonical_json
 from cra.ids import format_uuid
 from cra.reference.chain import verify_chain
 from cra.storage.memory import MemoryStorage
 from cra.storage.null import NullStorage
 from cra.testing import SeededIds, VirtualClock
-from cra.trace.chainer import Chainer
 from cra.trace.event import Event
-from cra.trace.record import EventsRecord, Record, SessionHeader
+from cra.trace.record import EventsRecord, SessionHeader
 from cra.trace.recorder import Recorder
 from cra.trace.subscribe import Delivery
+from tests.support.rings import full_ring
 
 Make = Callable[..., Recorder]
 MakeRecord = Callable[..., EventsRecord]
@@ -78,7 +80,7 @@ def test_deferred_and_immediate_tracing_give_the_same_bytes(make_recorder: Make,
 def test_threads_share_one_order(tracing: str, make_recorder: Make, record: MakeRecord) -> None:
     """Records of many threads end up in one gapless chain that keeps each thread's own order."""
     backend = MemoryStorage()
-    recorder = make_recorder(backend, tracing=tracing, capacity=64)
+    recorder = make_recorder(backend, tracing=tracing, ring_bytes=8_192)
     batches = [[record(thread * 1_000 + n) for n in range(100)] for thread in range(8)]
     threads = [threading.Thread(target=lambda batch=batch: [recorder.record(r) for r in batch]) for batch in batches]
     for thread in threads:
@@ -118,7 +120,7 @@ def test_a_signal_handler_may_record_while_its_thread_is_recording(make_recorder
     """The queue's lock can be taken again by the thread that holds it."""
     backend = MemoryStorage()
     recorder = make_recorder(backend)
-    with recorder._queue.lock:
+    with recorder.queue.lock:
         recorder.record(record(1))
     recorder.flush()
     assert [1] == numbers(only(backend))
@@ -280,23 +282,28 @@ def test_one_failing_backend_holds_up_no_other(make_recorder: Make, record: Make
     assert list(range(20)) == numbers(only(moody)) == numbers(only(healthy))
 
 
-def test_a_backlog_of_capacity_events_stops_the_drain(make_recorder: Make, record: MakeRecord, moody: Any) -> None:
-    """What waits for a failing backend is bounded; then the queue fills and its overflow rules apply."""
-    recorder = make_recorder(moody, capacity=4, overflow="fail")
+def test_a_backlog_stops_the_drain(
+    make_recorder: Make, record: MakeRecord, moody: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for a failing backend is bounded; then the ring fills and its overflow rules apply. Nothing is lost."""
+    monkeypatch.setattr("cra.trace.drain._BACKLOG_BYTES", 1)
+    recorder = make_recorder(moody, ring_bytes=4_096, overflow="fail")
     moody.error = OSError("disk full")
-    for n in range(8):
-        recorder.record(record(n))
-        with pytest.raises(StorageError):
-            recorder.flush()
-    with pytest.raises(TraceBackpressure, match=r"queue is full \(4 records\): storage 'moody:' .* disk full"):
-        recorder.record(record(8))
+    taken = 0
+    with suppress(TraceBackpressure):
+        while taken < 1_000:
+            recorder.record(record(taken))
+            taken += 1
+            with pytest.raises(StorageError):
+                recorder.flush()
+    with pytest.raises(TraceBackpressure, match=r"ring is full \(4096 bytes\): storage 'moody:' .* disk full"):
+        recorder.record(record(taken))
     stats = recorder.stats()
-    assert 8 == stats.records_recorded
-    assert (4, 4) == (stats.backends[0].waiting, stats.records_waiting)
-    assert 1 == stats.records_refused
+    assert (taken, 1, taken - 1) == (stats.records_recorded, stats.backends[0].waiting, stats.records_waiting)
+    assert 2 == stats.records_refused
     moody.error = None
     recorder.flush()
-    assert list(range(8)) == numbers(only(moody))
+    assert list(range(taken)) == numbers(only(moody))
 
 
 def test_events_are_published_once_every_backend_has_them(make_recorder: Make, record: MakeRecord, moody: Any) -> None:
@@ -326,59 +333,24 @@ def test_events_are_published_once_every_backend_has_them(make_recorder: Make, r
 # --- records that cannot become events ---
 
 
-class PickyChainer(Chainer):
-    """Refuses some records, leaving the chain as it was."""
-
-    def __init__(self, refuse: Callable[[Record], bool]) -> None:
-        super().__init__()
-        self.refuse = refuse
-
-    def events(self, record: Record) -> list[Event]:
-        if self.refuse(record):
-            raise InvalidTraceEvent("secret-value has no canonical form")
-        return super().events(record)
-
-
-def is_bad(record: Record) -> bool:
-    """Whether the test marked this record."""
-    return isinstance(record, EventsRecord) and "bad" in record.events[0][1]
-
-
-def test_a_record_that_cannot_be_expanded_is_a_counted_and_chained_loss(
-    make_recorder: Make, record: MakeRecord, header: Callable[[int], SessionHeader]
-) -> None:
-    """It holds up nothing; `runtime.lost` stands in its place, in its session and the runtime's, without its values."""
+def test_a_damaged_record_holds_up_nothing_and_is_counted(make_recorder: Make, record: MakeRecord) -> None:
+    """What somebody else wrote over in memory is lost, and told; what comes after it is chained."""
     backend = MemoryStorage()
-    recorder = make_recorder(backend, chainer=PickyChainer(is_bad), runtime=header(9))
-    for item in (record(1), record(payload={"bad": 1}), record(2)):
-        recorder.record(item)
+    recorder = make_recorder(backend)
+    recorder.record(record(1))
+    recorder.ring.put(b"no record at all")
+    recorder.record(record(2))
     recorder.flush()
-    events = list(backend.events(header(1).session_id))
-    lost = {
-        "count": 1,
-        "records": {"action.requested": 1},
-        "reason": "not_expandable: InvalidTraceEvent",
-    }
-    assert [{"n": 1}, lost, {"n": 2}] == [event.payload for event in events]
-    assert "runtime.lost" == events[1].event_type
-    assert verify_chain(events).valid
-    assert [lost] == [event.payload for event in backend.events(header(9).session_id)]
+    assert [1, 2] == numbers(only(backend))
     stats = recorder.stats()
-    assert (3, 0, 1, 4) == (
+    assert (3, 0, 1, 2) == (
         stats.records_recorded,
         stats.records_waiting,
         stats.records_lost,
         stats.events_recorded,
     )
-
-
-def test_a_chainer_that_takes_nothing_leaves_the_counts(make_recorder: Make, record: MakeRecord) -> None:
-    """When not even the loss can be chained the worker goes on and the loss is counted."""
-    backend = MemoryStorage()
-    recorder = make_recorder(backend, chainer=PickyChainer(lambda _: True))
-    recorder.record(record(1))
-    recorder.flush()
-    assert (1, 1, 0) == (recorder.stats().records_recorded, recorder.stats().records_lost, backend.count())
+    with pytest.raises(StorageError, match="closed with losses: 1 records were never chained"):
+        recorder.close()
 
 
 # --- immediate mode ---
@@ -419,17 +391,6 @@ def test_immediate_tracing_keeps_the_kind_of_a_storage_error(
     assert moody.error is caught.value.__cause__
 
 
-def test_immediate_tracing_raises_what_the_chainer_refuses(make_recorder: Make, record: MakeRecord) -> None:
-    """A record that cannot be expanded is its caller's error, and counted nowhere."""
-    backend = MemoryStorage()
-    recorder = make_recorder(backend, chainer=PickyChainer(is_bad), tracing="immediate")
-    with pytest.raises(InvalidTraceEvent):
-        recorder.record(record(payload={"bad": 1}))
-    recorder.record(record(1))
-    assert [1] == numbers(only(backend))
-    assert 1 == recorder.stats().records_recorded
-
-
 def test_immediate_flush_retries_what_is_left(make_recorder: Make, record: MakeRecord, moody: Any) -> None:
     """`flush` in immediate mode stores what a failed call left, or says why not."""
     recorder = make_recorder(moody, tracing="immediate")
@@ -451,13 +412,16 @@ def test_a_reserved_record_is_taken_whatever_the_storage_does(
     tracing: str, make_recorder: Make, record: MakeRecord, moody: Any
 ) -> None:
     """The closing record of an execution is never refused, not even while the backend fails."""
-    recorder = make_recorder(moody, tracing=tracing, capacity=1, overflow="fail")
+    recorder = make_recorder(moody, tracing=tracing, ring_bytes=4_096, overflow="fail")
     reservation = recorder.reserve()
-    with pytest.raises(TraceBackpressure, match=r"full \(1 records\): the storage is slower than the records come"):
-        recorder.reserve()
-    moody.error = OSError("disk full")
-    reservation.record(record(1))
-    assert (0, 1) == (recorder.stats().reserved, recorder.stats().records_recorded)
+    with full_ring(recorder.ring):
+        with pytest.raises(
+            TraceBackpressure, match=r"full \(4096 bytes\): the storage is slower than the records come"
+        ):
+            recorder.reserve()
+        moody.error = OSError("disk full")
+        reservation.record(record(1))
+    assert (0, 1) == (recorder.stats().reservations, recorder.stats().records_recorded)
     with pytest.raises(StorageError):
         recorder.flush()
     moody.error = None
@@ -468,7 +432,7 @@ def test_a_reserved_record_is_taken_whatever_the_storage_does(
 @MODES
 def test_a_reservation_is_good_once(tracing: str, make_recorder: Make, record: MakeRecord) -> None:
     """Used or released, its room is gone; releasing again is harmless."""
-    recorder = make_recorder(MemoryStorage(), tracing=tracing, capacity=1)
+    recorder = make_recorder(MemoryStorage(), tracing=tracing)
     reservation = recorder.reserve()
     reservation.record(record(1))
     reservation.release()
@@ -478,7 +442,7 @@ def test_a_reservation_is_good_once(tracing: str, make_recorder: Make, record: M
     other = recorder.reserve()
     other.release()
     other.release()
-    assert 0 == recorder.stats().reserved
+    assert (0, 0) == (recorder.stats().reservations, recorder.stats().ring_reserved)
     with pytest.raises(InternalError):
         other.record(record(2))
 
@@ -488,7 +452,7 @@ def test_a_reservation_is_good_once(tracing: str, make_recorder: Make, record: M
 
 @given(
     st.lists(
-        st.sampled_from(["record", "droppable", "bad", "reserve", "use", "release", "fail", "heal", "flush"]),
+        st.sampled_from(["record", "droppable", "many", "reserve", "use", "release", "fail", "heal", "flush"]),
         max_size=60,
     ),
     st.sampled_from(["block", "fail", "drop"]),
@@ -509,28 +473,27 @@ def test_counts_add_up_after_any_history(steps: list[str], overflow: str) -> Non
     ids, clock = SeededIds(4), VirtualClock()
     recorder = Recorder(
         [backend, Fragile()],
-        PickyChainer(is_bad),
         clock=clock,
         ids=ids,
         runtime=runtime,
         overflow=overflow,  # type: ignore[arg-type]
         overflow_timeout=0.001,
-        capacity=5,
+        ring=Ring(4_096),
     )
     reservations = []
     taken = refused = 0
 
     def make(step: str) -> EventsRecord:
-        content = {"bad": 1} if step == "bad" else {"n": 1}
         now = clock.now_ns()
-        events = (("action.requested", content),)
-        return EventsRecord(session, ids.draw(now // 10**6), now, events, droppable=step == "droppable")
+        events = (("action.requested", canonical_json({"n": "x" * 300})),)
+        return EventsRecord(session, ids.draw(now // 10**6), now, events, droppable=step != "record")
 
     for step in steps:
         try:
-            if step in ("record", "droppable", "bad"):
-                recorder.record(make(step))
-                taken += 1
+            if step in ("record", "droppable", "many"):
+                for _ in range(20 if step == "many" else 1):
+                    recorder.record(make(step))
+                    taken += 1
             elif step == "reserve":
                 reservations.append(recorder.reserve())
             elif step == "use" and reservations:
@@ -555,7 +518,8 @@ def test_counts_add_up_after_any_history(steps: list[str], overflow: str) -> Non
         reservation.release()
     recorder.close()
     stats = recorder.stats()
-    assert (taken, refused) == (stats.records_recorded, stats.records_refused)
+    losses = sum(backend.count(each) for each in backend.sessions()) - (taken - stats.records_lost)
+    assert (taken + losses, refused) == (stats.records_recorded, stats.records_refused)
     assert {(stats.events_recorded, 0, 0)} == {(each.stored, each.waiting, each.lost) for each in stats.backends}
     assert stats.events_recorded == backend.count()
     kept = [event for event in backend.events(session.session_id) if event.event_type == "action.requested"]
@@ -568,18 +532,20 @@ def test_counts_add_up_after_any_history(steps: list[str], overflow: str) -> Non
 
 def test_stats_name_the_backends_and_the_room_in_use(make_recorder: Make, record: MakeRecord, moody: Any) -> None:
     """`stats` says what waits where while the worker is held up."""
-    recorder = make_recorder(moody, capacity=100)
+    recorder = make_recorder(moody, ring_bytes=65_536)
     moody.open.clear()
     recorder.record(record(1))
     moody.wait_for_attempt()
     recorder.record(record(2))
-    recorder.reserve()
+    reservation = recorder.reserve(1_000)
     stats = recorder.stats()
     assert (2, 1, 0) == (stats.records_recorded, stats.records_waiting, stats.records_lost)
-    assert (100, 1, 1) == (stats.capacity, stats.queued, stats.reserved)
+    assert (65_536, 1) == (stats.ring_bytes, stats.reservations)
+    assert stats.ring_used == recorder.ring.head > 0
+    assert 1_000 <= stats.ring_reserved < 1_100
     (backend,) = stats.backends
     assert ("moody:", 0, 1, 0) == (backend.name, backend.stored, backend.waiting, backend.lost)
-    recorder._queue.reserved = 0
+    reservation.release()
 
 
 # --- options ---
@@ -590,7 +556,6 @@ def test_stats_name_the_backends_and_the_room_in_use(make_recorder: Make, record
     [
         ({"tracing": "never"}, "tracing is 'never'; it is one of deferred, immediate"),
         ({"overflow": "grow"}, "overflow is 'grow'; it is one of block, fail, drop"),
-        ({"capacity": 0}, "capacity is 0; the queue needs room for at least one record"),
     ],
 )
 def test_unknown_options_are_refused(options: dict[str, Any], message: str, make_recorder: Make) -> None:
@@ -632,9 +597,12 @@ def test_a_closed_recorder_refuses_everything_but_stats(tracing: str, make_recor
     assert 0 == recorder.stats().records_recorded
 
 
-def test_close_says_what_could_not_be_stored(make_recorder: Make, record: MakeRecord, moody: Any) -> None:
+def test_close_says_what_could_not_be_stored(
+    make_recorder: Make, record: MakeRecord, moody: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Losses at close are named with counts and cause, and move from waiting to lost."""
-    recorder = make_recorder(MemoryStorage(), moody, capacity=2, overflow="fail")
+    monkeypatch.setattr("cra.trace.drain._BACKLOG_BYTES", 1)
+    recorder = make_recorder(MemoryStorage(), moody, overflow="fail")
     moody.error = OSError("disk full")
     for n in range(4):
         recorder.record(record(n))
@@ -642,17 +610,17 @@ def test_close_says_what_could_not_be_stored(make_recorder: Make, record: MakeRe
             recorder.flush()
     with pytest.raises(
         StorageError,
-        match=r"with losses: storage 'moody:' lacks 2 events, 2 records were never chained: storage 'moody:' .*disk full",
+        match=r"with losses: storage 'moody:' lacks 1 events, 3 records were never chained: storage 'moody:' .*disk full",
     ):
         recorder.close(timeout=0.01)
     stats = recorder.stats()
-    assert (4, 0, 2) == (stats.records_recorded, stats.records_waiting, stats.records_lost)
-    assert [(2, 0, 0), (0, 0, 2)] == [(each.stored, each.waiting, each.lost) for each in stats.backends]
+    assert (4, 0, 3) == (stats.records_recorded, stats.records_waiting, stats.records_lost)
+    assert [(1, 0, 0), (0, 0, 1)] == [(each.stored, each.waiting, each.lost) for each in stats.backends]
 
 
 def test_a_round_of_the_worker_after_close_does_nothing(make_recorder: Make, record: MakeRecord, moody: Any) -> None:
     """What was counted as lost is not stored after all by a worker that was about to begin."""
-    recorder = make_recorder(moody, capacity=1, overflow="fail")
+    recorder = make_recorder(moody, overflow="fail")
     moody.error = OSError("disk full")
     for n in range(2):
         recorder.record(record(n))
@@ -711,13 +679,22 @@ def test_what_is_chained_after_close_gave_up_stays_lost(make_recorder: Make, rec
     backend = MemoryStorage()
     expanding, go_on = threading.Event(), threading.Event()
 
-    class SlowChainer(Chainer):
-        def events(self, record: Record) -> list[Event]:
+    class Slow:
+        """Before the expander: it takes its time."""
+
+        def __init__(self, expander: Any) -> None:
+            self._expander = expander
+
+        def drain(self, ring: Ring, max_bytes: int) -> int:
             expanding.set()
             assert go_on.wait(60)
-            return super().events(record)
+            return int(self._expander.drain(ring, max_bytes))
 
-    recorder = make_recorder(backend, chainer=SlowChainer())
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._expander, name)
+
+    recorder = make_recorder(backend)
+    recorder._drain._expander = Slow(recorder._drain._expander)  # type: ignore[assignment]
     recorder.record(record(1))
     assert expanding.wait(60)
     with pytest.raises(StorageError, match="1 records were never chained"):
@@ -741,7 +718,7 @@ def test_close_waits_for_reserved_records(make_recorder: Make, record: MakeRecor
     reservation = recorder.reserve()
     closing = threading.Thread(target=recorder.close)
     closing.start()
-    while recorder._queue.state != "closing":
+    while recorder.queue.state != "closing":
         time.sleep(0.001)
     with pytest.raises(InternalError):
         recorder.record(record(1))
@@ -794,7 +771,7 @@ def test_a_flush_that_close_overtakes_says_so(make_recorder: Make, record: MakeR
 def test_a_forgotten_recorder_stores_what_it_was_given_and_is_collected(record: MakeRecord) -> None:
     """The worker keeps a recorder alive exactly as long as there is work."""
     backend = MemoryStorage()
-    recorder = Recorder([backend], Chainer(), clock=VirtualClock(), ids=SeededIds(1))
+    recorder = Recorder([backend], clock=VirtualClock(), ids=SeededIds(1))
     alive = weakref.ref(recorder)
     thread = recorder._worker
     recorder.record(record(1))

@@ -18,7 +18,7 @@ from cra.ids import format_uuid
 from cra.storage.jsonl import JsonlStorage
 from cra.storage.memory import MemoryStorage
 from cra.testing import SeededIds, VirtualClock
-from cra.trace.chainer import Chainer
+from cra.hotpath import canonical_json
 from cra.trace.record import EventsRecord, SessionHeader
 from cra.trace.recorder import Recorder
 
@@ -27,10 +27,10 @@ base = ids.draw(0)
 HEADER = SessionHeader(format_uuid(base), format_uuid(base + 1), format_uuid(base + 2))
 
 def make(*backends, **options):
-    return Recorder(backends, Chainer(), clock=clock, ids=ids, **options)
+    return Recorder(backends, clock=clock, ids=ids, **options)
 
 def record(n):
-    return EventsRecord(HEADER, ids.draw(0), clock.now_ns(), (("action.requested", {"n": n}),))
+    return EventsRecord(HEADER, ids.draw(0), clock.now_ns(), (("action.requested", canonical_json({"n": n})),))
 """
 
 
@@ -60,7 +60,7 @@ def test_an_inherited_recorder_refuses_everything_in_a_forked_child_and_hangs_no
         held, go_on = threading.Event(), threading.Event()
 
         def hold():
-            with recorder._drain.busy, recorder._queue.lock:
+            with recorder._drain.busy, recorder.queue.lock:
                 held.set()
                 go_on.wait(60)
 
