@@ -1,21 +1,25 @@
 """Types of the compiled twins; each has its docstring in `cra.reference`."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from fractions import Fraction
 from typing import Any, BinaryIO, TypeVar
 
 from typing_extensions import Self
 
+from cra.carp.conditions import RiskTier
 from cra.carp.plan import Plan, Ruling
 from cra.carp.policy import Limit
 from cra.carp.request import Ask
+from cra.carp.resolution import Resolution
+from cra.ids import IdSource
 from cra.reference.chain import Anchor, ChainVerification
 from cra.reference.expander import Head
 from cra.reference.keywords import Selection
 from cra.reference.ring import Ring as ReferenceRing
 from cra.reference.ring_scan import RingScan
 from cra.reference.sliding_windows import Charge, LimitState
+from cra.timing.clock import Clock
 from cra.trace.batch import Batch
 from cra.trace.event import Event
 from cra.trace.record import SessionHeader
@@ -166,3 +170,62 @@ class ResolutionCore:
 def untracked(cls: type[Core]) -> type[Core]: ...
 def timestamp_ns(text: str) -> int | None: ...
 def lower_uuid(text: str) -> str | None: ...
+
+class SessionLock:
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
+    def release(self) -> None: ...
+    def __enter__(self) -> bool: ...
+    def __exit__(self, *_: object) -> None: ...
+
+class RuntimeCore:
+    clock: Clock
+    ids: IdSource
+    ring: ReferenceRing
+    limits: SlidingWindows
+    ttl_seconds: int
+    idle_ns: int
+    life_ns: int
+    resolution_type: type[Resolution]
+    epoch: int
+    direct: bool
+    resolutions: int
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        ids: IdSource,
+        ring: ReferenceRing,
+        limits: SlidingWindows,
+        ttl_seconds: int,
+        idle_seconds: float,
+        life_seconds: float,
+        resolution_type: type[Resolution],
+    ) -> None: ...
+    def note_change(self) -> None: ...
+
+class SessionCore:
+    runtime_core: RuntimeCore
+    header: SessionHeader
+    lock: AbstractContextManager[object]
+    number: int
+    started_ns: int
+    active_ns: int
+    def __init__(self, runtime: RuntimeCore, header: SessionHeader) -> None: ...
+    def resolve(
+        self,
+        goal: str,
+        *,
+        risk_tier: RiskTier | None = None,
+        context_hints: Sequence[str] = (),
+        required_capabilities: Sequence[str] = (),
+        context: Mapping[str, Any] | None = None,
+        atlas_ids: Sequence[str] | None = None,
+        context_budget: int | None = None,
+    ) -> Resolution: ...
+    def set_shortcut(
+        self, epoch: int, second: int, plan: Plan, ruling: Ruling, template: int, watches: Watches
+    ) -> None: ...
+    def forget_shortcut(self) -> None: ...
+    def remember(self, resolution: Resolution) -> None: ...
+    def recall(self, base: int) -> Resolution | None: ...
+    def forget_resolutions(self) -> None: ...

@@ -11,7 +11,6 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from cra.reference.match import conditions_hold, window_contains
-from cra.reference.session_core import RuntimeCore, SessionCore, SessionLock
 
 
 def _is_set(name: str) -> bool:
@@ -47,6 +46,7 @@ if TYPE_CHECKING:  # type checkers read the reference
     from cra.reference.resolution_core import ResolutionCore, untracked
     from cra.reference.ring import Ring
     from cra.reference.ring_scan import scan_ring
+    from cra.reference.session_core import RuntimeCore, SessionCore, SessionLock
     from cra.reference.sliding_windows import Reservation, SlidingWindows, Watches
     from cra.strictjson import plain_copy
 
@@ -61,6 +61,9 @@ elif _COMPILED := _wants_compiled():
         Reservation,
         ResolutionCore,
         Ring,
+        RuntimeCore,
+        SessionCore,
+        SessionLock,
         SlidingWindows,
         Watches,
         canonical_json,
@@ -92,6 +95,7 @@ else:
     from cra.reference.resolution_core import ResolutionCore, untracked
     from cra.reference.ring import Ring
     from cra.reference.ring_scan import scan_ring
+    from cra.reference.session_core import RuntimeCore, SessionCore, SessionLock
     from cra.reference.sliding_windows import Reservation, SlidingWindows, Watches
     from cra.strictjson import plain_copy
 

@@ -27,8 +27,8 @@ from cra.execution.approvals import Approval
 from cra.execution.call import Call, Outcome
 from cra.execution.execute import execute
 from cra.execution.running import Executor, way_of
-from cra.hotpath import implementation
-from cra.ids import IdSource, RandomIds, format_uuid
+from cra.hotpath import RandomIds, format_uuid, implementation
+from cra.ids import IdSource
 from cra.reference.resolve import DefaultDecision
 from cra.runtime import ForkedLock, Level, Options, Redact, Runtime, approval_payload, record_bytes
 from cra.session import Session

@@ -31,8 +31,7 @@ from cra.execution.call import Call, Outcome
 from cra.execution.execute import aexecute, execute
 from cra.execution.idempotency import IdempotencyStore
 from cra.execution.limits import LimitKey, limit_watches
-from cra.hotpath import SessionCore
-from cra.ids import format_uuid, parse_uuid
+from cra.hotpath import SessionCore, format_uuid, parse_uuid
 from cra.reference.match import Facts, scalar_text
 from cra.runtime import Runtime, approval_payload, approval_room
 from cra.timing.clock import NS_PER_SECOND

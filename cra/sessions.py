@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from cra.carp.conditions import RISK_TIERS, RiskTier
 from cra.carp.request import copy_context
 from cra.errors import ActionDenied, InvalidCARPRequest, SessionAlreadyEnded, SessionAlreadyExists, SessionNotFound
-from cra.ids import UUID_PATTERN, format_uuid
+from cra.hotpath import format_uuid
+from cra.ids import UUID_PATTERN
 from cra.reference.session_core import MAX_GOAL
 from cra.runtime import Runtime
 from cra.session import Session

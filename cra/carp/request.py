@@ -20,6 +20,7 @@ from cra.reference.session_core import MAX_GOAL
 from cra.strictjson import JSONProblem
 
 MAX_LISTED = 100
+_SURROGATE = "a string holds a lone surrogate, which is no character; replace it"
 MAX_NAME = 255
 MAX_CONTEXT = 64 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -80,6 +81,8 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             request = msgspec.convert(document, cls)
         except msgspec.ValidationError as error:
             raise invalid_request(error) from None
+        except UnicodeEncodeError:
+            raise InvalidCARPRequest(_SURROGATE) from None
         requester, execution = request.requester, request.execution
         if request.operation == "execute" and execution is None:
             raise InvalidCARPRequest("required when operation is 'execute'", path="/execution")
@@ -133,10 +136,14 @@ def make_ask(goal: object, **given: object) -> Ask:
     Everything an agent can send here is bounded, since a session remembers it; the context is copied, since what was decided on
     has to stay what it was.
     """
+    if isinstance(goal, str):
+        goal = str.__str__(goal)  # of a subclass its plain value, whatever it prints as
     try:
         ask = msgspec.convert({"goal": goal, **given}, Ask)
     except msgspec.ValidationError as error:
         raise invalid_request(error) from None
+    except UnicodeEncodeError:
+        raise InvalidCARPRequest(_SURROGATE) from None
     return _private(ask)
 
 

@@ -15,8 +15,7 @@ from unicodedata import normalize
 import msgspec
 
 from cra.errors import ActionDenied, ApprovalNotFound, Conflict, InvalidParameters
-from cra.hotpath import canonical_json
-from cra.ids import format_uuid
+from cra.hotpath import canonical_json, format_uuid
 from cra.timing.clock import NS_PER_SECOND, Clock, format_timestamp
 
 MAX_DECIDED_PER_SESSION = 10_000

@@ -36,8 +36,8 @@ from cra.execution.idempotency import Entry, Settled
 from cra.execution.limits import charges, limit_key, limit_state
 from cra.execution.parameters import check_parameters, copy_json, private_copy
 from cra.execution.running import Executor, ExecutorCancelled, ExecutorTimeout, ExecutorUnavailable
-from cra.hotpath import canonical_json
-from cra.ids import UUID_PATTERN, format_uuid
+from cra.hotpath import canonical_json, format_uuid
+from cra.ids import UUID_PATTERN
 from cra.reference.resolve import DENIED, Verdict
 from cra.runtime import approval_payload, approval_room
 from cra.timing.clock import NS_PER_SECOND
