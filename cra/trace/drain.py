@@ -21,6 +21,9 @@ _BATCH_BYTES: Final = 1024 * 1024
 _BACKLOG_BYTES: Final = 16 * 1024 * 1024
 """How much of what is expanded may wait for the slowest backend. A record is a small part of its events: the rest stays one."""
 
+_QUIET_SECONDS: Final = 0.05
+"""How long an expander that works for nobody waits for more before its thread lets go of the recorder."""
+
 
 class Drain:
     """From `queue` over `expander` to `outbox`.
@@ -69,8 +72,9 @@ class Drain:
             raise failure
 
     def hurry(self) -> None:
-        """Have the next round try failing backends at once: somebody waits for it."""
+        """Have the next round come at once, and try failing backends: somebody waits for it."""
         self._urgent = True
+        self._expander.interrupt()
 
     def pump(self) -> float | None:
         """One round: expand a batch, store what waits, serve flushes. Returns when to come again, as `Worker` wants it."""
@@ -81,6 +85,10 @@ class Drain:
                     return None
                 force, self._urgent = self._urgent, False
             failures = outbox.failures
+            if not force and self._is_unwatched():
+                self._expander.run(self._ring, _QUIET_SECONDS)
+                if not self._hand_over():
+                    return None
             pause = self._advance(force)
             self._serve_flushes(failed=outbox.failures > failures)
             queue.drained()
@@ -91,6 +99,23 @@ class Drain:
             if pause is None and any(level.is_due(outbox.position) for level in (self.stored, self.durable)):
                 return LONGEST_PAUSE
             return pause
+
+    def catch_up(self) -> None:
+        """Have the counts and the outbox know of what was expanded for nobody. Called without the queue's lock."""
+        self._expander.interrupt()
+        with self.busy:
+            pass  # whoever had it has handed over
+
+    def _is_unwatched(self) -> bool:
+        """Whether nobody looks at the events and nobody waits for them: then the expander need not come back for every batch."""
+        with self._queue.lock:
+            return not (
+                self._outbox.wants_events
+                or self._outbox.backlog
+                or self._queue.has_losses
+                or self.stored.is_wanted
+                or self.durable.is_wanted
+            )
 
     def _advance(self, force: bool) -> float | None:
         """Expand a batch if there is room for it, deliver, and free in the ring what every backend has."""
@@ -108,11 +133,14 @@ class Drain:
         with self._queue.lock:
             if self._queue.state == "closed":
                 return False
+            before = self.events
             self.expanded, self.refused, self.events = expander.records, expander.refused, expander.events
-            if outbox.wants_events:
-                outbox.add(expander.take(position), position)
+            batch = expander.take(position) if outbox.wants_events else None
+            if batch is None:
+                expander.discard()
+                outbox.skip(self.events - before, position)
             else:
-                outbox.skip(expander.discard()[1], position)
+                outbox.add(batch, position)
             return True
 
     def _serve_flushes(self, *, failed: bool) -> None:

@@ -27,6 +27,11 @@ class FlushLevel:
         """Nobody waits for this any more: the opposite of one `want`."""
         self._wanted.remove(target)
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody waits."""
+        return bool(self._wanted)
+
     def is_due(self, stored: int) -> bool:
         """Whether a flush now, with everything up to `stored` in the backends, would serve a waiter."""
         return any(self.reached < target <= stored for target in self._wanted)

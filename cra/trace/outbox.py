@@ -83,11 +83,8 @@ class Outbox:
         """Whether anybody looks at the events; where not, they need not leave the expander."""
         return self._keeping or self._broadcaster.has_subscribers
 
-    def add(self, batch: Batch | None, position: int) -> None:
-        """Put sealed events into every lane; with none, `position` in the ring is reached all the same."""
-        if batch is None:
-            self.skip(0, position)
-            return
+    def add(self, batch: Batch, position: int) -> None:
+        """Put sealed events into every lane."""
         self.total += len(batch)
         for lane in self._lanes:
             lane.waiting.append(batch)

@@ -178,14 +178,18 @@ class Recorder:
     ) -> Subscription:
         """Deliver every event that all backends have from now on; see `cra.trace.subscribe.Broadcaster.subscribe`."""
         self._check_not_ended()
-        return self._broadcaster.subscribe(target, types=types, session_id=session_id, capacity=capacity)
+        subscription = self._broadcaster.subscribe(target, types=types, session_id=session_id, capacity=capacity)
+        self._drain.catch_up()
+        return subscription
 
     def stats(self) -> RecorderStats:
         """The counts as of now. They always add up, and right after a `flush`, with nothing recorded since, nothing waits."""
         queue = self.queue
+        if queue.state == "forked":
+            raise queue.refusal()
+        if queue.state == "open" and not self._outbox.wants_events:
+            self._drain.catch_up()
         with queue.lock:
-            if queue.state == "forked":
-                raise queue.refusal()
             return self._last_stats or self._count()
 
     def _count(self) -> RecorderStats:
@@ -234,6 +238,7 @@ class Recorder:
                 queue.drained()
             if self._worker is not None:
                 self._worker.stop()
+                self._drain.hurry()
             _live.discard(self)
             self._broadcaster.close()
             self._release()
