@@ -318,7 +318,7 @@ print(statuses)
 """
 
 HELD = """
-LOCKS = type(threading.Lock()), type(threading.RLock())
+LOCKS = type(threading.Lock()), type(threading.RLock()), type(cra.hotpath.SessionLock())
 held = []
 ready = threading.Event()
 
@@ -326,7 +326,7 @@ def hold():
     for owner in gc.get_objects():
         if str(getattr(type(owner), "__module__", "")).startswith("cra."):
             slots = [name for kind in type(owner).__mro__ for name in getattr(kind, "__slots__", ())]
-            for name in [*slots, *getattr(owner, "__dict__", ())]:
+            for name in [*slots, *getattr(owner, "__dict__", ()), "lock"]:
                 lock = getattr(owner, name, None)
                 if isinstance(lock, LOCKS) and lock.acquire(timeout=0.1):
                     held.append(f"{type(owner).__name__}.{name}")
