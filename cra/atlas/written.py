@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 from cra.errors import InvalidAtlasManifest
 from cra.pointer import pointer
 from cra.strictjson import shorten
+from cra.structs import learn
 
 Shape = TypeVar("Shape", bound=Struct)
 Option = TypeVar("Option", bound=str)
@@ -118,6 +119,9 @@ _PLACE = re.compile(r" - at `\$(.*)`\Z", re.DOTALL)
 _STEP = re.compile(r"\.([a-z_]+)|\[([0-9]+)\]")
 _JSON_NAMES = {"str": "string", "int": "integer", "bool": "boolean"}
 _TYPE_NAME = re.compile(r"`(str|int|bool)`")
+
+
+learn(WrittenManifest, WrittenAction, WrittenBlock, WrittenPack, WrittenCapability, WrittenAdapter, WrittenExample)
 
 
 def read_written(raw: Mapping[str, Any]) -> WrittenManifest:

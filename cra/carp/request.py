@@ -18,6 +18,7 @@ from cra.errors import InvalidCARPRequest
 from cra.hotpath import canonical_json, lower_uuid, plain_copy, timestamp_ns
 from cra.reference.session_core import MAX_GOAL
 from cra.strictjson import JSONProblem
+from cra.structs import learn
 
 MAX_LISTED = 100
 _SURROGATE = "a string holds a lone surrogate, which is no character; replace it"
@@ -128,6 +129,9 @@ class Ask(msgspec.Struct, frozen=True):
     context: Mapping[str, Any] | None = None
     atlas_ids: tuple[str, ...] | None = None
     context_budget: Annotated[int, Meta(ge=0)] | None = None
+
+
+learn(Request, Ask)
 
 
 def make_ask(goal: object, **given: object) -> Ask:

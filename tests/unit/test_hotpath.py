@@ -89,7 +89,7 @@ def test_a_broken_extension_is_an_error_with_its_cause(copy: Path) -> None:
 def test_what_is_compiled_has_a_reference_with_the_same_signature() -> None:
     """Every name once, with the same parameters of the same kinds and defaults."""
     for name, (reference, compiled) in twins.pairs().items():
-        if inspect.isclass(reference):
+        if inspect.isclass(reference) or inspect.isclass(compiled):
             continue
         expected = inspect.signature(reference).parameters.values()
         found = inspect.signature(compiled).parameters.values()
