@@ -229,3 +229,13 @@ class SessionCore:
     def remember(self, resolution: Resolution) -> None: ...
     def recall(self, base: int) -> Resolution | None: ...
     def forget_resolutions(self) -> None: ...
+
+def encode_events(
+    session: int,
+    base: int,
+    time_ns: int,
+    events: Sequence[tuple[str, str | bytes]],
+    *,
+    span: int | None = None,
+    define: tuple[str, str, str] | None = None,
+) -> bytes: ...

@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # type checkers read the reference
     from cra.reference.handoff import Handoff
     from cra.reference.keywords import GoalSelector, KeywordMatcher
     from cra.reference.lines import feed_lines
+    from cra.reference.records import encode_events
     from cra.reference.request_texts import lower_uuid, timestamp_ns
     from cra.reference.resolution_core import ResolutionCore, untracked
     from cra.reference.ring import Ring
@@ -68,6 +69,7 @@ elif _COMPILED := _wants_compiled():
         Watches,
         canonical_json,
         canonical_text,
+        encode_events,
         event_hash,
         feed_lines,
         format_uuid,
@@ -91,6 +93,7 @@ else:
     from cra.reference.handoff import Handoff
     from cra.reference.keywords import GoalSelector, KeywordMatcher
     from cra.reference.lines import feed_lines
+    from cra.reference.records import encode_events
     from cra.reference.request_texts import lower_uuid, timestamp_ns
     from cra.reference.resolution_core import ResolutionCore, untracked
     from cra.reference.ring import Ring
@@ -122,6 +125,7 @@ __all__ = [
     "canonical_json",
     "canonical_text",
     "conditions_hold",
+    "encode_events",
     "event_hash",
     "feed_lines",
     "format_uuid",

@@ -136,7 +136,7 @@ def encode_events(
         if span is not None:
             parts.append(_uuid_bytes(span))
         for event_type, payload in events:
-            kind, data = _type_bytes(event_type), _payload_bytes(payload)
+            kind, data = type_bytes(event_type), _payload_bytes(payload)
             parts += (_EVENT.pack(len(kind), len(data)), kind, data)
     except (error, OverflowError, ValueError) as problem:
         raise InvalidTraceEvent(f"no EVENTS record can hold this: {problem}") from None
@@ -362,7 +362,8 @@ def _utf8(text: Text) -> bytes:
 
 
 @lru_cache(maxsize=256)
-def _type_bytes(event_type: str) -> bytes:
+def type_bytes(event_type: str) -> bytes:
+    """An event type in UTF-8. Raises `InvalidTraceEvent` for what is none."""
     data = event_type.encode()
     if not _EVENT_TYPE.fullmatch(data):
         raise InvalidTraceEvent(f"the event type {shorten(event_type)} is not lower-case words joined by dots")

@@ -13,8 +13,8 @@ from itertools import count
 from typing import Final, Literal
 
 from cra.errors import InternalError, InvalidTraceEvent, TraceBackpressure
-from cra.hotpath import Ring
-from cra.reference.records import encode_events, encode_forget, encode_resolve
+from cra.hotpath import Ring, encode_events
+from cra.reference.records import encode_forget, encode_resolve
 from cra.timing.clock import NS_PER_SECOND, SystemClock
 from cra.trace.loss import Loss, LossLedger
 from cra.trace.record import EventsRecord, Record

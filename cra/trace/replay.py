@@ -22,9 +22,9 @@ from cra.carp.plan import Plan
 from cra.carp.policy_set import PolicySet, policy_set_digest
 from cra.carp.request import Ask, parse_timestamp
 from cra.errors import InvalidCARPRequest, ReplayError
-from cra.hotpath import Expander, canonical_json, hash_value
+from cra.hotpath import Expander, canonical_json, encode_events, hash_value
 from cra.reference.match import Facts, scalar_text
-from cra.reference.records import encode_events, encode_resolve
+from cra.reference.records import encode_resolve
 from cra.session import effective_tier
 from cra.strictjson import JSONProblem, parse
 from cra.trace.audit import Audit, missing_atlases

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cra.reference import canonical, chain
+from cra.reference import canonical, chain, records
 from cra.reference.grammar import DIALECTS, FIELDS
 from cra.strictjson import MAX_INTEGER
 from cra.testing.traces import make_trace
@@ -202,3 +202,46 @@ def test_a_chain_at_the_end_of_the_integers() -> None:
         third = sealed({**event, "sequence": 0, "previous_event_hash": second["event_hash"]})
         for anchor in ((event["session_id"], last - 1, first["event_hash"]), (event["session_id"], last - 2, "0" * 64)):
             both(chain.verify_chain, compiled.verify_chain, [first, second, third], anchor)
+
+
+# --- records ----------------------------------------------------------------------------------------------------------
+
+NUMBERS = st.integers(-1, 2**64) | st.integers(2**127, 2**128 + 1) | st.just("1") | st.none() | st.booleans()
+TYPES = st.sampled_from(["session.started", "a.b", "A.b", "a", "", "a." + "b" * 65_540, "\ud800.a", 1])
+PAYLOADS = st.sampled_from(
+    [b"{}", b'{"a":1}', "{}", '{"\u00e9":1}', b"{", b"", "{\ud800}", b"[1]", 1, bytearray(b"{}")]
+)
+DEFINITIONS = st.none() | st.tuples(
+    *[st.sampled_from([EVENT["session_id"], EVENT["session_id"].upper(), "", "\ud800", 1])] * 3
+)
+
+
+@given(
+    NUMBERS,
+    NUMBERS,
+    NUMBERS,
+    st.lists(st.tuples(TYPES, PAYLOADS) | st.just(("a.b",)), max_size=3),
+    st.sampled_from([tuple, list]),
+    NUMBERS,
+    DEFINITIONS,
+)
+def test_encode_events(
+    session: Any, base: Any, time_ns: Any, events: list[Any], form: Any, span: Any, define: Any
+) -> None:
+    """The same bytes, or the same error."""
+    both(records.encode_events, compiled.encode_events, session, base, time_ns, form(events), span=span, define=define)
+
+
+@given(
+    st.integers(0, 2**64 - 1),
+    st.integers(0, 2**128 - 1),
+    st.integers(-(2**63), 2**63 - 1),
+    st.lists(st.tuples(st.just("a.b"), st.sampled_from([b"{}", b'{"a":1}', b"{" + b" " * 70_000 + b"}"])), max_size=5),
+    st.none() | st.integers(0, 2**128 - 1),
+    st.none() | st.just((EVENT["session_id"],) * 3),
+)
+def test_encode_events_that_are_right(
+    session: int, base: int, time_ns: int, events: list[Any], span: Any, define: Any
+) -> None:
+    """The way that the runtime takes, which the one above seldom finds."""
+    both(records.encode_events, compiled.encode_events, session, base, time_ns, tuple(events), span=span, define=define)
