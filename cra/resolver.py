@@ -330,7 +330,7 @@ class Resolver:
             raise InvalidCARPRequest(
                 "resolve answers the operation 'resolve' only; handle answers all three", path="/operation"
             )
-        return self._admit(parsed).answer(parsed.ask(), request_id=parsed.request_id)
+        return self._admit(parsed).answer_request(parsed)
 
     def handle(self, request: Mapping[str, Any] | Request) -> Resolution | Outcome:
         """Answer a CARP request of any operation.

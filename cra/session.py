@@ -16,7 +16,7 @@ from cra.carp.explain import Explanation, explain
 from cra.carp.plan import Plan
 from cra.carp.policy import Policy
 from cra.carp.policy_set import PolicySet
-from cra.carp.request import Ask, Operation, make_ask
+from cra.carp.request import Ask, Operation, Request, make_ask
 from cra.carp.resolution import Resolution
 from cra.errors import (
     ApprovalNotFound,
@@ -119,6 +119,16 @@ class Session(SessionCore):
             context_budget=context_budget,
         )
         return self.answer(ask, base=base)
+
+    def answer_request(self, request: Request) -> Resolution:
+        """Answer a request of operation `resolve` that was parsed and belongs here."""
+        base = None
+        if request.is_plain:
+            found = self.take_shortcut(request.task.goal, request.request_id)
+            if isinstance(found, Resolution):
+                return found
+            base = found
+        return self.answer(request.ask(), request_id=request.request_id, base=base)
 
     def answer(
         self,

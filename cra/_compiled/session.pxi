@@ -23,6 +23,7 @@ cdef enum:
     _FOR_EVER_NS_LOG2 = 62
     _RESOLVE_KIND = 2
     _RESOLVE_BYTES = 48
+    _HAS_REQUEST_ID_FLAG = 2
 
 
 cdef inline int64_t _read_clock(int which) noexcept:
@@ -162,15 +163,21 @@ cdef class SessionCore:
             and not context_hints
             and not required_capabilities
         ):
-            found = self._take_shortcut(goal)
+            found = self._take_shortcut(goal, None)
             if found is not None and type(found) is not int:
                 return found
         return self._resolve(
             goal, risk_tier, context_hints, required_capabilities, context, atlas_ids, context_budget, found
         )
 
-    cdef object _take_shortcut(self, object goal):
-        """The answer; or None for the long way, or the id that was drawn for it."""
+    def take_shortcut(self, goal, request_id):
+        """The answer to a request that asks for `goal` and nothing else; or None for the long way, or the id drawn for it.
+
+        `request_id` None: it had none, and gets one with the draw.
+        """
+        return None if self._plan is None else self._take_shortcut(goal, request_id)
+
+    cdef object _take_shortcut(self, object goal, object request_id):
         cdef RuntimeCore runtime = self.runtime_core
         if not runtime.direct or self._epoch != runtime.epoch or self._own_lock.depth or self.lock is not self._own_lock:
             return None
@@ -209,14 +216,14 @@ cdef class SessionCore:
         # The plan may have called into Python, which may have run another thread.
         if not runtime.direct or self._epoch != runtime.epoch or self._own_lock.depth or self._plan is None:
             return _uuid_number(base)
-        if not self._record(base, now_ns, injected, cut, text, text_length):
+        if not self._record(base, now_ns, injected, cut, text, text_length, request_id):
             return _uuid_number(base)
         self.active_ns = monotonic_ns
         cdef object resolution = new_resolution(
             runtime.resolution_type,
             self.header,
             base,
-            None,
+            request_id,
             now_ns,
             monotonic_ns + runtime.ttl_seconds * _NS_PER_SECOND,
             runtime.ttl_seconds,
@@ -231,12 +238,23 @@ cdef class SessionCore:
         return resolution
 
     cdef bint _record(
-        self, const uint8_t *base, int64_t now_ns, tuple injected, tuple cut, const char *text, Py_ssize_t text_length
+        self,
+        const uint8_t *base,
+        int64_t now_ns,
+        tuple injected,
+        tuple cut,
+        const char *text,
+        Py_ssize_t text_length,
+        object request_id,
     ) except -1:
         """Encode the RESOLVE record in place (docs/formats/records.md); False where the ring has no room."""
         cdef Py_ssize_t injected_count = PyTuple_GET_SIZE(injected), cut_count = PyTuple_GET_SIZE(cut), index
         cdef uint64_t length = _RESOLVE_BYTES + 2 * (injected_count + cut_count) + text_length
         cdef uint64_t position
+        cdef uint8_t given[16]
+        if request_id is not None:
+            _put_uuid_text(given, request_id)
+            length += 16
         cdef cra_ring *ring = self.runtime_core.ring.ring
         if injected_count > 0xFFFF or cut_count > 0xFFFF:
             return False  # the long way says what is wrong
@@ -246,7 +264,7 @@ cdef class SessionCore:
         cdef uint16_t short_number
         cdef uint32_t number
         record[0] = _RESOLVE_KIND
-        record[1] = 0
+        record[1] = 0 if request_id is None else _HAS_REQUEST_ID_FLAG
         short_number = <uint16_t>injected_count
         memcpy(record + 2, &short_number, 2)
         short_number = <uint16_t>cut_count
@@ -259,6 +277,9 @@ cdef class SessionCore:
         number = <uint32_t>text_length
         memcpy(record + 44, &number, 4)
         record += _RESOLVE_BYTES
+        if request_id is not None:
+            memcpy(record, given, 16)
+            record += 16
         for index in range(injected_count):
             short_number = <uint16_t>(<object>PyTuple_GET_ITEM(injected, index))
             memcpy(record, &short_number, 2)

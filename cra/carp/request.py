@@ -96,6 +96,18 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                     return request
         return _with_lower_ids(request)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it asks for its goal and nothing else."""
+        task = self.task
+        return not (
+            self.context
+            or task.context_hints
+            or task.required_capabilities
+            or task.risk_tier != "low"
+            or self.atlas_ids is not None
+        )
+
     def ask(self) -> Ask:
         """What this request asks; the request was made by `parse`. Raises as `make_ask` does."""
         task = self.task

@@ -129,8 +129,7 @@ class SessionCore:
             and atlas_ids is None
             and context_budget is None
         ):
-            with self.lock:
-                found = self._take_shortcut(goal)
+            found = self.take_shortcut(goal, None)
             if isinstance(found, self.runtime_core.resolution_type):
                 return found
             base = found if isinstance(found, int) else None
@@ -138,8 +137,15 @@ class SessionCore:
             goal, risk_tier, context_hints, required_capabilities, context, atlas_ids, context_budget, base
         )
 
-    def _take_shortcut(self, goal: str) -> Resolution | int | None:
-        """The answer; or None for the long way, or the id that was drawn for it."""
+    def take_shortcut(self, goal: str, request_id: str | None) -> Resolution | int | None:
+        """The answer to a request that asks for `goal` and nothing else; or None for the long way, or the id drawn for it.
+
+        `request_id` None: it had none, and gets one with the draw.
+        """
+        with self.lock:
+            return self._take_shortcut(goal, request_id)
+
+    def _take_shortcut(self, goal: str, request_id: str | None) -> Resolution | int | None:
         runtime, shortcut = self.runtime_core, self._shortcut
         if shortcut is None or not runtime.direct or shortcut.epoch != runtime.epoch:
             return None
@@ -159,14 +165,23 @@ class SessionCore:
             return None
         injected, cut = shortcut.plan.context.selector.select(goal)
         base = runtime.ids.draw(now_ns // 1_000_000)
-        record = encode_resolve(self.number, base, now_ns, shortcut.template, text, injected=injected, cut=cut)
+        record = encode_resolve(
+            self.number,
+            base,
+            now_ns,
+            shortcut.template,
+            text,
+            request_id=request_id,
+            injected=injected,
+            cut=cut,
+        )
         if not runtime.ring.put(record):
             return base
         self.active_ns = monotonic_ns
         resolution = runtime.resolution_type(
             header=self.header,
             base=base,
-            request_id=None,
+            request_id=request_id,
             time_ns=now_ns,
             expires_ns=monotonic_ns + runtime.ttl_seconds * NS_PER_SECOND,
             ttl_seconds=runtime.ttl_seconds,

@@ -61,6 +61,8 @@ class RecordQueue:
         self._forgotten: list[int] = []
         self._state: State = "open"
         self._on_direct: Callable[[bool], None] = _nobody
+        # What a reservation has besides its room: where records can be lost, room for the loss that comes before its record.
+        self._spare = LOSS_BYTES if overflow == "drop" else 0
         self.reservations = 0
         self.lost = 0
         self.refused = 0
@@ -100,9 +102,9 @@ class RecordQueue:
         try:
             while True:
                 with self.lock:
-                    if self.state != "open":
+                    if self._state != "open":
                         raise self.refusal()
-                    is_settled = self.settle_losses()
+                    is_settled = not self._losses or self.settle_losses()
                     number, data = self._encode(record)
                     if is_settled and self.ring.put(data):
                         self._taken(record, number)
@@ -137,9 +139,9 @@ class RecordQueue:
         end: int | None = None
         while True:
             with self.lock:
-                if self.state != "open":
+                if self._state != "open":
                     raise self.refusal()
-                if self.settle_losses() and self._reserve(room):
+                if (not self._losses or self.settle_losses()) and self._reserve(room):
                     self.reservations += 1
                     return Reservation(self, use, room, self._spare)
             end = self._wait_for_room(room + self._spare, end)
@@ -147,13 +149,13 @@ class RecordQueue:
     def claim(self, reservation: Reservation, record: Record) -> None:
         """End a reservation with `record` in its room. Raises `InternalError` if there is none, or too late."""
         with self.lock:
-            if self.state in ("closed", "forked"):
+            if self._state in ("closed", "forked"):
                 raise self.refusal()
             if not reservation.held:
                 raise InternalError(
                     "a reservation is room for one record, and this one was used or given back; reserve again"
                 )
-            if not self.settle_losses():
+            if self._losses and not self.settle_losses():
                 self._settle_reserved(reservation, record)
             number, data = self._encode(record)
             if len(data) > reservation.room:
@@ -289,11 +291,6 @@ class RecordQueue:
                 self._settle(loss, put)
                 return
 
-    @property
-    def _spare(self) -> int:
-        """What a reservation has besides its room: where records can be lost, room for the loss that comes before its record."""
-        return LOSS_BYTES if self._overflow == "drop" else 0
-
     def _reserve(self, room: int) -> bool:
         if not self.ring.reserve(room):
             return False
@@ -307,8 +304,10 @@ class RecordQueue:
         self.reservations -= 1
         if reservation.spare:
             self.ring.release(reservation.spare)
-        self.settle_losses()
-        self.changed.notify_all()
+        if self._losses:
+            self.settle_losses()
+        if self._state != "open":
+            self.changed.notify_all()  # `close` waits for the last one
 
     def _wait_for_room(self, size: int, end: int | None) -> int:
         """Wait for a while until there may be room; `end` is when patience ends (monotonic, ns), None at first.
