@@ -34,12 +34,15 @@ from cra.runtime import ForkedLock, Level, Options, Redact, Runtime, approval_pa
 from cra.session import Session
 from cra.sessions import SessionTable
 from cra.storage.base import StorageBackend
+from cra.storage.jsonl import JsonlStorage
 from cra.storage.open import open_storage
 from cra.timing.clock import NS_PER_SECOND, Clock, SystemClock
 from cra.trace.event import Event
 from cra.trace.record import SessionHeader
 from cra.trace.record_queue import CLOSING_BYTES, Reservation
-from cra.trace.recorder import Recorder
+from cra.trace.recorder import DEFAULT_RING_BYTES, Recorder
+from cra.trace.recovery import Recovery, recover
+from cra.trace.ring_folder import RingFile, RingFolder
 from cra.trace.subscribe import Delivery, Subscription
 from cra.version import __version__
 
@@ -66,6 +69,8 @@ class Resolver:
 
     - `storage`: where events go: `"memory:"`, `"jsonl:///dir"` (three slashes relative, four absolute), `"null:"`, a
       `StorageBackend`, or a list of them.
+    - `ring`: the folder of the memory-mapped ring that records wait in; what it holds survives the process, and the next start
+      stores it. By default beside the store (`<store>.ring/`), in anonymous memory for `memory:` and `null:`.
     - `tracing`: `"deferred"` (a worker hashes and stores) or `"immediate"` (inline, for debugging); the same events and bytes.
     - `overflow`: what a full recorder does: `"block"` for at most `overflow_timeout` seconds, `"fail"`, or `"drop"` (resolves
       only; counted, and chained as `runtime.lost`).
@@ -87,7 +92,7 @@ class Resolver:
         self,
         storage: str | StorageBackend | Sequence[str | StorageBackend] = "memory:",
         *,
-        ring: None = None,
+        ring: str | os.PathLike[str] | None = None,
         tracing: Literal["deferred", "immediate"] = "deferred",
         overflow: Literal["block", "fail", "drop"] = "block",
         overflow_timeout: float = 5.0,
@@ -119,8 +124,6 @@ class Resolver:
             raise ValueError("redact has to be a function of an event type and a payload")
         if hash_key is not None and not isinstance(hash_key, bytes):
             raise ValueError("hash_key has to be bytes")
-        if ring is not None:
-            raise StorageError("this version records in memory only; leave out ring")
         clock = clock or SystemClock()
         self._backends = open_storage(storage)
         if durability == "durable":
@@ -130,8 +133,10 @@ class Resolver:
         own_ids = RandomIds()
         base = own_ids.draw(clock.now_ns() // 1_000_000)
         self._header = SessionHeader(format_uuid(base), format_uuid(base + 1), format_uuid(base + 2))
+        file, recovery = _open_ring(ring, tracing, self._backends, clock, own_ids)
         recorder = Recorder(
             self._backends,
+            ring=file,
             tracing=tracing,
             overflow=overflow,
             overflow_timeout=overflow_timeout,
@@ -174,6 +179,7 @@ class Resolver:
                     "host": platform.node(),
                 },
             ),
+            *([("runtime.recovered", recovery.payload())] if recovery.rings else []),
         )
 
     def __enter__(self) -> Resolver:
@@ -499,6 +505,32 @@ class Resolver:
 
     def _uptime_ms(self) -> int:
         return (self._runtime.clock.monotonic_ns() - self._started_ns) // 1_000_000
+
+
+def _open_ring(
+    folder: str | os.PathLike[str] | None,
+    tracing: str,
+    backends: Sequence[StorageBackend],
+    clock: Clock,
+    ids: IdSource,
+) -> tuple[RingFile | None, Recovery]:
+    """The ring on disk, where there is a place for it, once what dead processes left there is stored.
+
+    What is stored inline needs no ring that survives. The backends are closed where this raises `StorageError`.
+    """
+    if folder is None:
+        beside = next((backend.folder for backend in backends if isinstance(backend, JsonlStorage)), None)
+        folder = None if beside is None else f"{os.fspath(beside)}.ring"
+    if folder is None:
+        return None, Recovery()
+    try:
+        rings = RingFolder(folder)
+        recovery = recover(rings, backends, clock, ids)
+        return (rings.create(DEFAULT_RING_BYTES) if tracing == "deferred" else None), recovery
+    except BaseException:
+        for backend in backends:
+            backend.close()
+        raise
 
 
 def _loaded(*atlases: Atlas) -> list[tuple[str, dict[str, Any]]]:

@@ -39,8 +39,8 @@ class JsonlStorage:
     readable = True
 
     def __init__(self, folder: str | os.PathLike[str], max_open: int = 64) -> None:
-        self._folder = Path(folder)
-        self.name = f"jsonl:///{self._folder}"
+        self.folder = Path(folder)
+        self.name = f"jsonl:///{self.folder}"
         self._max_open = max_open
         self._lock = threading.RLock()
         self._handles: OrderedDict[str, FileIO] = OrderedDict()
@@ -51,7 +51,7 @@ class JsonlStorage:
         self._closed = False
         self.repairs: tuple[Repair, ...] = ()
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             self._repair_all()
         except OSError as error:
             raise self._error("cannot be opened", error) from error
@@ -79,7 +79,7 @@ class JsonlStorage:
 
     def events(self, session_id: str, *, after: int = -1, types: Collection[str] | None = None) -> Iterator[Event]:
         """A session's events as of now, in order. `StorageError` at the first line that is no event."""
-        for event in self._read(self._path(session_id), None):
+        for event in self._read(self._path(session_id), None, types):
             if event.sequence > after and (types is None or event.event_type in types):
                 yield event
 
@@ -155,15 +155,15 @@ class JsonlStorage:
     def _path(self, session_id: str) -> Path:
         if not UUID_PATTERN.fullmatch(session_id):
             raise StorageError("a session id is a lower-case UUID; nothing else names a file of this storage")
-        return self._folder / (session_id + SUFFIX)
+        return self.folder / (session_id + SUFFIX)
 
     def _files(self) -> list[Path]:
         try:
-            names = sorted(os.listdir(self._folder))
+            names = sorted(os.listdir(self.folder))
         except OSError as error:
             raise self._error("cannot be listed", error) from error
         return [
-            self._folder / name
+            self.folder / name
             for name in names
             if name.endswith(SUFFIX) and UUID_PATTERN.fullmatch(name.removesuffix(SUFFIX))
         ]
@@ -222,10 +222,10 @@ class JsonlStorage:
 
     def _sync(self) -> None:
         for name in sorted(self._dirty):
-            os.fsync(self._handle(self._folder / name).fileno())
+            os.fsync(self._handle(self.folder / name).fileno())
             self._dirty.discard(name)
         if self._folder_dirty:
-            descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 os.fsync(descriptor)
             finally:
@@ -241,14 +241,15 @@ class JsonlStorage:
         except OSError as error:
             raise self._error("cannot be read", error) from error
 
-    def _read(self, path: Path, lines: int | None) -> Iterator[Event]:
-        """The events in the last `lines` complete lines of a file, or in all."""
+    def _read(self, path: Path, lines: int | None, types: Collection[str] | None = None) -> Iterator[Event]:
+        """The events in the last `lines` complete lines of a file, or in all; of others than `types` not all are read."""
         start = 0
+        marks = None if types is None else [b'"event_type":"%b"' % name.encode(errors="replace") for name in types]
         try:
             with open(path, "rb") as file:
                 if lines is not None:
                     start = offset_of_last_lines(file.fileno(), lines)
-                yield from read_events(cast("BinaryIO", WholeLines(file, start)))
+                yield from read_events(cast("BinaryIO", WholeLines(file, start)), marks)
         except FileNotFoundError:
             return
         except OSError as error:

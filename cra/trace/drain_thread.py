@@ -84,8 +84,8 @@ class DrainThread:
             pause = step()
             if pause is None:
                 step = None  # an idle thread keeps nobody alive
-            if pause == 0.0:
-                continue
+            if pause == 0.0 or self._called.is_set():
+                continue  # a call that came meanwhile may have woken something else
             if pause is not None and self._ring.head != self._ring.position:
                 self._called.wait(pause)  # a backend fails: more records are no reason to come sooner
             else:

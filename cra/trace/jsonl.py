@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
@@ -20,6 +20,7 @@ from cra.reference.lines import MAX_LINE_BYTES, read_lines
 from cra.strictjson import JSONProblem, parse
 from cra.trace.event import Event
 
+_FRONT = 512  # where an event has its fields before the payload
 PathLike = str | os.PathLike[str]
 
 
@@ -51,8 +52,10 @@ def parse_line(line: bytes) -> object:
         raise InvalidTraceEvent(f"{what} at {where}{torn}") from None
 
 
-def read_events(source: PathLike | BinaryIO) -> Iterator[Event]:
+def read_events(source: PathLike | BinaryIO, marks: Sequence[bytes] | None = None) -> Iterator[Event]:
     """The events of a trace file (a path, or a file open for reading bytes), in the grammar of any dialect, hashes unchecked.
+
+    With `marks`, lines that have none of them in front are passed over unread.
 
     Raises `InvalidTraceEvent` with the path, where one was given, and the line's number, counted from 1, for the first line that
     is no event, and `StorageError` when the file can not be read.
@@ -60,11 +63,13 @@ def read_events(source: PathLike | BinaryIO) -> Iterator[Event]:
     if isinstance(source, str | os.PathLike):
         with open_trace(source) as file:
             try:
-                yield from read_events(file)
+                yield from read_events(file, marks)
             except InvalidTraceEvent as error:
                 raise InvalidTraceEvent(f"{os.fspath(source)}, {error.message}") from None
         return
     for number, line in enumerate(read_lines(source), 1):
+        if marks is not None and not any(mark in line[:_FRONT] for mark in marks):
+            continue
         try:
             fields = parse_line(line)
             fault = find_fault(fields, ANY_DIALECT)

@@ -16,6 +16,7 @@ from cra.errors import InternalError, InvalidTraceEvent, TraceBackpressure
 from cra.hotpath import Ring, encode_events
 from cra.reference.records import encode_forget, encode_resolve
 from cra.timing.clock import NS_PER_SECOND, SystemClock
+from cra.trace.definitions import Definitions
 from cra.trace.loss import Loss, LossLedger
 from cra.trace.record import EventsRecord, Record
 
@@ -33,8 +34,8 @@ class RecordQueue:
     """Records on their way into `ring`.
 
     `on_record` is called after each record that was put or dropped; `explain` says why the ring is not drained, if there is a
-    reason. `state` is the recorder's to set: `closing` takes reserved records only, `closed` and `forked` none. `lost` counts the
-    records that were dropped, `refused` those that were not taken.
+    reason. `definitions` are those of a ring on disk. `state` is the recorder's to set: `closing` takes reserved records only,
+    `closed` and `forked` none. `lost` counts the records that were dropped, `refused` those that were not taken.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class RecordQueue:
         overflow_timeout: float,
         on_record: Callable[[], None],
         explain: Callable[[], object],
+        definitions: Definitions | None = None,
     ) -> None:
         self.ring = ring
+        self._definitions = definitions
         self._ledger = ledger
         self._losses: list[Loss] = []
         self._overflow = overflow
@@ -126,8 +129,15 @@ class RecordQueue:
             except BaseException:
                 self._forgotten.append(gone)
                 raise
+            if self._definitions is not None:
+                with self.lock:
+                    self._definitions.forget_template(gone, self.ring.head)
         number = next(self._template_numbers)
-        self._put_bytes(make(number))
+        record = make(number)
+        if self._definitions is not None:
+            with self.lock:
+                self._definitions.define_template(number, record)
+        self._put_bytes(record)
         return number
 
     def forget(self, number: int) -> None:
@@ -209,6 +219,8 @@ class RecordQueue:
             if not number:
                 define = (header.session_id, header.trace_id, header.span_id)
                 number = self._undefined.setdefault(header.session_id, next(self._session_numbers))
+                if self._definitions is not None:
+                    self._definitions.define_session(number, define)
             data = encode_events(number, record.base, record.time_ns, record.events, span=record.span, define=define)
         else:
             data = encode_resolve(
@@ -241,6 +253,8 @@ class RecordQueue:
         self._numbers.setdefault(session_id, number)
         if record.events[-1][0] == SESSION_ENDED:
             self._numbers.pop(session_id, None)
+            if self._definitions is not None:
+                self._definitions.end_session(number, self.ring.head)
 
     def _drop(self, record: Record) -> None:
         self._losses += self._ledger.note(record, "queue_full")

@@ -30,6 +30,7 @@ from cra.trace.loss import LossLedger
 from cra.trace.outbox import LONGEST_PAUSE, BackendStats, Outbox
 from cra.trace.record import Record, SessionHeader
 from cra.trace.record_queue import CLOSING_BYTES, Overflow, RecordQueue, Reservation
+from cra.trace.ring_folder import RingFile
 from cra.trace.subscribe import DEFAULT_CAPACITY as SUBSCRIBER_CAPACITY
 from cra.trace.subscribe import Broadcaster, Subscription, Target
 
@@ -68,10 +69,10 @@ class Recorder:
     """One recorder per runtime; every method may be called from any thread.
 
     `backends` are the recorder's from now on, which closes them. `ring` is where records wait, in anonymous memory by default;
-    it is the recorder's, too. When a backend lacks too much, the ring is drained no further. `overflow` says what a full ring
-    means: `block` waits `overflow_timeout` seconds, `fail` refuses at once, `drop` loses what is droppable and blocks for the
-    rest. `runtime` is the header of the runtime's own session and `ids` its id stream, both for `runtime.lost`. `heads` are
-    chains that go on.
+    it is the recorder's, too, and one in a file survives the process. When a backend lacks too much, the ring is drained no
+    further. `overflow` says what a full ring means: `block` waits `overflow_timeout` seconds, `fail` refuses at once, `drop`
+    loses what is droppable and blocks for the rest. `runtime` is the header of the runtime's own session and `ids` its id
+    stream, both for `runtime.lost`. `heads` are chains that go on.
     """
 
     _worker: DrainThread | None = None
@@ -86,7 +87,7 @@ class Recorder:
         tracing: Tracing = "deferred",
         overflow: Overflow = "block",
         overflow_timeout: float = 5.0,
-        ring: Ring | None = None,
+        ring: Ring | RingFile | None = None,
         heads: Heads | None = None,
     ) -> None:
         _check_choice("tracing", tracing, get_args(Tracing))
@@ -94,7 +95,8 @@ class Recorder:
         self._backends = tuple(backends)
         self._broadcaster = Broadcaster()
         self._outbox = Outbox(backends, self._broadcaster)
-        self.ring = Ring(DEFAULT_RING_BYTES) if ring is None else ring
+        self._file = ring if isinstance(ring, RingFile) else None
+        self.ring = ring.ring if isinstance(ring, RingFile) else ring or Ring(DEFAULT_RING_BYTES)
         self._worker = DrainThread(self._step, self.ring, _THREAD_NAME) if tracing == "deferred" else None
         self.queue = RecordQueue(
             self.ring,
@@ -103,6 +105,7 @@ class Recorder:
             overflow_timeout=overflow_timeout,
             on_record=_nothing if self._worker is None else self._worker.start,
             explain=self._outbox.find_failure,
+            definitions=None if self._file is None else self._file.definitions,
         )
         self._drain = Drain(self.queue, Expander({} if heads is None else heads), self._outbox)
         self._last_stats: RecorderStats | None = None
@@ -155,10 +158,13 @@ class Recorder:
         or for a level that is not to be had. What was recorded stays and is tried again in all cases.
         """
         _check_choice("level", level, get_args(Level))
+        if level == "recorded" and self._file is not None:
+            self._check_not_ended()
+            return  # it was when `record` returned
         if level == "recorded":
             raise StorageError(
                 "the flush level 'recorded' is not available: this recorder is volatile, what waits in it is in memory only; "
-                "use 'stored' or 'durable'"
+                "use 'stored' or 'durable', or give it a folder with ring="
             )
         volatile = self._outbox.volatile
         if level == "durable" and volatile is not None:
@@ -254,9 +260,15 @@ class Recorder:
             if self._worker is None or self._worker.join(_JOIN_SECONDS):
                 with self.queue.lock:
                     self._last_stats = self._count()
+                if self._file is not None:
+                    stack.callback(self._file.leave if self._is_something_left() else self._file.remove)
                 stack.callback(self.ring.close)
             for backend in self._backends:
                 stack.callback(backend.close)
+
+    def _is_something_left(self) -> bool:
+        """Whether recovery has something to do with the ring."""
+        return bool(self.ring.puts != self._drain.expanded or self._outbox.backlog or self.queue.reservations)
 
     def _report_losses(self, unchained: int) -> None:
         lacking = [stats for stats in self._outbox.stats(closed=True) if stats.lost]
@@ -268,6 +280,8 @@ class Recorder:
         if losses:
             failure = self._outbox.find_failure()
             cause = f": {failure}" if failure else ""
+            if self._file is not None:
+                cause += f"; what is left waits in {os.fspath(self._file.path)!r} for the next start"
             raise StorageError(f"the recorder was closed with losses: {', '.join(losses)}{cause}") from failure
 
     def _check_not_ended(self) -> None:

@@ -43,7 +43,7 @@ class TestOptions:
             ({"overflow_timeout": None}, ValueError, "overflow_timeout is None"),
             ({"redact": "everything"}, ValueError, "redact has to be a function"),
             ({"hash_key": "text"}, ValueError, "hash_key has to be bytes"),
-            ({"ring": "/tmp/ring"}, StorageError, "leave out ring"),
+            ({"ring": "/dev/null/ring"}, StorageError, "folder '/dev/null/ring' for rings cannot be used"),
             ({"durability": "durable"}, StorageError, "'memory:' cannot make anything durable"),
             ({"storage": ["memory:", "null:"], "durability": "durable"}, StorageError, "cannot make anything durable"),
             ({"storage": "sqlite:///x.db"}, StorageError, "not available"),

@@ -99,7 +99,7 @@ def test_only_uuids_name_files(session_id: str, store: Any, sessions: Any) -> No
     ):
         with pytest.raises(StorageError, match="a session id is a lower-case UUID; nothing else names a file"):
             call()
-    assert [] == os.listdir(storage._folder)
+    assert [] == os.listdir(storage.folder)
 
 
 def test_other_files_in_the_folder_are_left_alone(store: Any, tmp_path: Path, sessions: Any) -> None:
@@ -253,7 +253,7 @@ def test_deleting_a_session_deletes_what_was_torn_from_it(store: Any, file: Any,
         handle.write(b"torn")
     storage = store()
     assert 1 == storage.delete_session(sessions.id(0))
-    assert [] == os.listdir(storage._folder)
+    assert [] == os.listdir(storage.folder)
     storage.flush(durable=True)
 
 
@@ -407,7 +407,7 @@ def test_an_event_that_has_no_line_stores_nothing(store: Any, sessions: Any) -> 
     good, bad = sessions.events(0, 2)
     with pytest.raises(InvalidTraceEvent):
         storage.append([good, replace(bad, payload={"x": float("nan")})])
-    assert [] == os.listdir(storage._folder)
+    assert [] == os.listdir(storage.folder)
 
 
 # --- durable ---

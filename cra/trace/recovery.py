@@ -1,0 +1,277 @@
+"""Recovery: what a dead process recorded and did not store is stored, and what it left open is closed as unknown.
+
+Called when a recorder opens a folder of rings, before it records anything of its own. Expanding a record is a pure function, so
+what is stored here is byte for byte what the dead process would have stored; what it had stored already is recognised by its ids
+and not stored again. Interrupted, it starts over. It never guesses and never destroys what it cannot read.
+PROTOCOL: Execute (after a crash); ARCHITECTURE: The ring is a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import msgspec
+
+from cra.errors import InvalidTraceEvent, StorageError
+from cra.hotpath import Expander, canonical_json, encode_events, format_uuid, parse_uuid
+from cra.ids import IdSource
+from cra.reference.records import Definition, EventsRecord, Record, ResolveRecord, TemplateRecord, decode
+from cra.reference.ring_scan import NOT_COMMITTED, RingScan
+from cra.storage.base import StorageBackend
+from cra.timing.clock import Clock
+from cra.trace.batch import Batch
+from cra.trace.event import Event
+from cra.trace.record import EXECUTION, FIRST_EVENT
+from cra.trace.ring_folder import DeadRing, RingFolder
+
+OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
+RESOLVE_EVENTS = 2  # the request and the completion, besides those of its template
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_OF_EXECUTIONS = ("session.started", "action.approved", "action.executed", "action.failed")
+_CHUNK = 64  # records that are expanded before they are stored: a record can be a hundred events
+Head = tuple[int, str, int]
+
+
+class Recovery(msgspec.Struct):
+    """What recovery found and did, summed over rings.
+
+    `records` were committed and not freed, `events` were stored now, `torn` places held no record any more, `unreadable` rings
+    were set aside. `sessions` and `executions` are those that were closed as unknown.
+    """
+
+    rings: int = 0
+    records: int = 0
+    events: int = 0
+    torn: int = 0
+    unreadable: int = 0
+    sessions: int = 0
+    executions: int = 0
+
+    def payload(self) -> dict[str, Any]:
+        """The payload of a `runtime.recovered` event."""
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        return found
+
+
+def recover(folder: RingFolder, backends: Sequence[StorageBackend], clock: Clock, ids: IdSource) -> Recovery:
+    """Recover every ring in `folder` whose process is gone.
+
+    Raises `StorageError` where a backend does not take what is recovered; the ring stays, and the next recovery starts over.
+    """
+    total = Recovery()
+    for dead in folder.dead():
+        try:
+            _recover_ring(dead, backends, clock, ids, total)
+        finally:
+            dead.leave()
+    return total
+
+
+def _recover_ring(
+    dead: DeadRing, backends: Sequence[StorageBackend], clock: Clock, ids: IdSource, total: Recovery
+) -> None:
+    total.rings += 1
+    try:
+        scan, definitions = dead.read()
+    except StorageError:
+        total.unreadable += 1
+        dead.remove(damaged=True)
+        return
+    total.records += len(scan.records)
+    total.torn += len(scan.torn) + (definitions.torn > 0)
+    ring = _Ring(scan, definitions.sessions, definitions.templates)
+    readable = [backend for backend in backends if backend.readable]
+    if readable:
+        total.events += ring.store(readable)
+        _close_what_is_open(ring, readable, clock, ids, total)
+        for backend in readable:
+            backend.flush(durable=backend.durable)
+    damaged = ring.unreadable > 0 or any(torn.reason != NOT_COMMITTED for torn in scan.torn)
+    total.torn += ring.unreadable
+    dead.remove(damaged=damaged)
+
+
+class _Ring:
+    """The records of a dead ring, with what they refer to."""
+
+    def __init__(self, scan: RingScan, sessions: dict[int, Definition], templates: dict[int, bytes]) -> None:
+        self.sessions = dict(sessions)
+        self.unreadable = 0
+        self._templates = templates
+        self._sizes: dict[int, int] = {}
+        self._records: list[tuple[bytes, Record, int]] = []  # bytes, decoded, number of events
+        for number, record in templates.items():
+            self._note_template(number, record)
+        for found in scan.records:
+            try:
+                decoded = decode(found.data)
+            except InvalidTraceEvent:
+                self.unreadable += 1
+                continue
+            if isinstance(decoded, TemplateRecord):
+                self._note_template(decoded.number, found.data)
+            elif isinstance(decoded, EventsRecord) and decoded.define is not None:
+                self.sessions[decoded.session] = decoded.define
+            self._records.append((found.data, decoded, self._count(decoded)))
+
+    def _note_template(self, number: int, record: bytes) -> None:
+        decoded = decode(record)
+        assert isinstance(decoded, TemplateRecord)
+        self._sizes[number] = len(decoded.evaluations)
+
+    def _count(self, record: Record) -> int:
+        if isinstance(record, EventsRecord):
+            return len(record.events)
+        if isinstance(record, ResolveRecord):
+            return RESOLVE_EVENTS + self._sizes.get(record.template, 0) + len(record.injected) + len(record.cut)
+        return 0
+
+    def store(self, backends: Sequence[StorageBackend]) -> int:
+        """Give every backend what it lacks. Returns how many events that were, in the backend that lacked most."""
+        named = {record.session for _, record, _ in self._records if isinstance(record, (EventsRecord, ResolveRecord))}
+        heads: dict[str, Head] = {}
+        first: dict[int, int] = {}
+        last: list[dict[str, int]] = [{} for _ in backends]
+        for number in named & self.sessions.keys():
+            session_id = self.sessions[number][0]
+            starts = []
+            for index, backend in enumerate(backends):
+                start, head, sequence = self._where_it_ends(number, session_id, backend)
+                starts.append((start, head))
+                last[index][session_id] = sequence
+            first[number], head = min(starts, key=lambda pair: pair[0])
+            if head is not None:
+                heads[session_id] = head
+        expander = Expander(heads)
+        for template in self._templates.values():
+            expander.feed(template)
+        for number in first:
+            expander.feed(encode_events(number, 0, 0, (), define=self.sessions[number]))
+        stored = [_Progress(backend, last[index]) for index, backend in enumerate(backends)]
+        for place, (data, record, _) in enumerate(self._records):
+            if isinstance(record, (EventsRecord, ResolveRecord)) and place < first.get(record.session, 0):
+                continue
+            try:
+                expander.feed(data)
+            except InvalidTraceEvent:
+                self.unreadable += 1
+            if place % _CHUNK == _CHUNK - 1:
+                _hand_over(expander, stored)
+        _hand_over(expander, stored)
+        return max(each.events for each in stored)
+
+    def _where_it_ends(self, number: int, session_id: str, backend: StorageBackend) -> tuple[int, Head | None, int]:
+        """The first record of a session that a backend lacks all or part of, the chain head before it, and the last sequence
+        that the backend has (-1: none)."""
+        stored = backend.last(session_id, 1)
+        if not stored:
+            return 0, None, -1
+        newest = stored[0]
+        event_id = parse_uuid(newest.event_id)
+        for place, (_, record, events) in enumerate(self._records):
+            if isinstance(record, (EventsRecord, ResolveRecord)) and record.session == number:
+                offset = event_id - record.base - FIRST_EVENT
+                if 0 <= offset < events - 1:  # part of it is stored
+                    before = backend.last(session_id, offset + 2)
+                    head = _head(before[0]) if len(before) == offset + 2 else None
+                    return place, head, newest.sequence
+                if offset == events - 1:
+                    return place + 1, _head(newest), newest.sequence
+        return 0, _head(newest), newest.sequence
+
+
+class _Progress:
+    """What one backend had before, by session the last sequence, and how many events it was given."""
+
+    def __init__(self, backend: StorageBackend, last: dict[str, int]) -> None:
+        self._backend = backend
+        self._last = last
+        self.events = 0
+
+    def give(self, batch: Batch, heads: Mapping[str, Head]) -> None:
+        """Append what is new of a batch, after which the chains are at `heads`."""
+        new: Sequence[Event] = batch
+        if self._last:
+            new = [event for event in batch if event.sequence > self._last.get(event.session_id, -1)]
+            self._last = {name: last for name, last in self._last.items() if name in heads and last >= heads[name][0]}
+        if new:
+            self._backend.append(new)
+            self.events += len(new)
+
+
+def _hand_over(expander: Expander, stored: Iterable[_Progress]) -> None:
+    batch = expander.take(0)
+    if batch is not None:
+        for each in stored:
+            each.give(batch, expander.heads())
+
+
+def _close_what_is_open(
+    ring: _Ring, backends: Sequence[StorageBackend], clock: Clock, ids: IdSource, total: Recovery
+) -> None:
+    """End the sessions that the dead process had open, and their executions, whose outcome nobody knows."""
+    for number, define in ring.sessions.items():
+        newest = backends[0].last(define[0], 1)
+        if not newest or newest[0].event_type == "session.ended":
+            continue
+        opened, started, actions = _open_executions(backends[0].events(define[0], types=_OF_EXECUTIONS))
+        expander = Expander({define[0]: _head(newest[0])})
+        define_now: Definition | None = define
+        now = clock.now_ns()
+        for execution_id, approved in opened.items():
+            payload = {
+                "action_id": approved.payload["action_id"],
+                "resolution_id": approved.payload["resolution_id"],
+                "execution_id": execution_id,
+                "error_code": OUTCOME_UNKNOWN,
+                "error_message": "the process ended while it ran; find out before trying again",
+                "effect": "unknown",
+            }
+            event = ("action.failed", canonical_json(payload))
+            span = parse_uuid(approved.span_id)
+            expander.feed(encode_events(number, ids.draw(now // 10**6), now, (event,), span=span, define=define_now))
+            define_now = None
+        duration = max(0, now - started) // 10**6
+        ended = {"reason": "error", "duration_ms": duration, "action_count": actions}
+        expander.feed(
+            encode_events(
+                number, ids.draw(now // 10**6), now, (("session.ended", canonical_json(ended)),), define=define_now
+            )
+        )
+        batch = expander.take(0)
+        assert batch is not None
+        for backend in backends:
+            backend.append(batch)
+        total.sessions += 1
+        total.executions += len(opened)
+
+
+def _open_executions(events: Iterable[Event]) -> tuple[dict[str, Event], int, int]:
+    """The executions that were approved and never closed, when the session started (ns), and how many actions it had.
+
+    An approval that names its execution repeats the outcome of an earlier one, and is closed with it.
+    """
+    running: dict[str, Event] = {}
+    started = actions = 0
+    for event in events:
+        if event.event_type == "session.started":
+            started = _nanoseconds(event.timestamp)
+        elif event.event_type == "action.approved" and "execution_id" not in event.payload:
+            running[format_uuid(parse_uuid(event.span_id) + EXECUTION)] = event
+            actions += 1
+        elif event.event_type in ("action.executed", "action.failed"):
+            running.pop(event.payload.get("execution_id", ""), None)
+    return running, started, actions
+
+
+def _head(event: Event) -> Head:
+    """Where the chain goes on after an event."""
+    return event.sequence + 1, event.event_hash, _nanoseconds(event.timestamp)
+
+
+def _nanoseconds(timestamp: str) -> int:
+    """What `format_timestamp` made a timestamp of, to the microsecond: as much as the next one is compared with."""
+    moment = datetime.fromisoformat(timestamp[:-1]).replace(tzinfo=timezone.utc)
+    return ((moment - _EPOCH) // (moment.resolution)) * 1_000

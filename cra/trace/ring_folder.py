@@ -1,0 +1,157 @@
+"""Rings on disk: a folder in which every process has files of its own, and those of the dead are told from those of the living.
+
+A ring's file is locked by whoever records into it, for as long as it lives; the kernel lets go of the lock when it dies, however
+it dies. ARCHITECTURE: The ring is a file. docs/formats/ring.md.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import weakref
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from cra.errors import StorageError
+from cra.hotpath import Ring, scan_ring
+from cra.reference.ring_scan import RingScan
+from cra.trace.definitions import Definitions, DefinitionsRead, read_definitions
+
+RING, DEFINITIONS, DAMAGED = ".ring", ".defs", ".damaged"
+
+
+class RingFile:
+    """A ring of this process, and its definitions. Made by `RingFolder.create`."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path = path
+        part = path.with_suffix(".part")
+        self._lock = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            # Opened again: a mapping may keep its descriptor, and with it the lock, for longer than this.
+            memory = os.open(part, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                self.ring = Ring(size, memory)
+            finally:
+                os.close(memory)
+            self.definitions = Definitions(os.fspath(path.with_suffix(DEFINITIONS)), lambda: self.ring.tail)
+            os.rename(part, path)  # only now is it seen by others: locked, and a ring
+        except BaseException:
+            os.close(self._lock)
+            with suppress(OSError):
+                part.unlink()
+            raise
+        _open.add(self)
+
+    def remove(self) -> None:
+        """Everything in it is stored. Harmless when repeated."""
+        if self._lock >= 0:
+            with suppress(OSError):
+                self.path.unlink()
+            self.definitions.remove()
+            self._let_go()
+
+    def leave(self) -> None:
+        """Something in it is not stored: leave it to recovery. Harmless when repeated."""
+        if self._lock >= 0:
+            self.definitions.leave()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        lock, self._lock = self._lock, -1
+        _open.discard(self)
+        if lock >= 0:
+            os.close(lock)
+
+
+class DeadRing:
+    """A ring whose process is gone, locked by whoever recovers it. `remove` or `leave` it in the end."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        self._lock = lock
+
+    def read(self) -> tuple[RingScan, DefinitionsRead]:
+        """What is in it. Raises `StorageError` for what cannot be read."""
+        scan = scan_ring(self._lock)
+        definitions = self.path.with_suffix(DEFINITIONS)
+        if not scan.records and not scan.torn and not definitions.exists():
+            return scan, DefinitionsRead({}, {}, 0)
+        return scan, read_definitions(os.fspath(definitions))
+
+    def remove(self, *, damaged: bool = False) -> None:
+        """What could be read is stored. With `damaged`, what could not is set aside under another name, never destroyed."""
+        for path in (self.path, self.path.with_suffix(DEFINITIONS)):
+            with suppress(FileNotFoundError):
+                if damaged:
+                    path.rename(path.with_name(path.name + DAMAGED))
+                else:
+                    path.unlink()
+        self.leave()
+
+    def leave(self) -> None:
+        """Leave it to the next recovery. Harmless when repeated."""
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            os.close(lock)
+
+
+class RingFolder:
+    """The folder at `path`, made if need be. Raises `StorageError` where it cannot be used."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as problem:
+            raise StorageError(
+                f"the folder {os.fspath(path)!r} for rings cannot be used: {problem.strerror}"
+            ) from problem
+
+    def create(self, size: int) -> RingFile:
+        """A new ring, locked."""
+        try:
+            return RingFile(self.path / f"{os.getpid()}-{secrets.token_hex(8)}{RING}", size)
+        except OSError as problem:
+            raise StorageError(f"no ring can be made in {os.fspath(self.path)!r}: {problem.strerror}") from problem
+
+    def dead(self) -> Iterator[DeadRing]:
+        """The rings that no living process has locked, oldest first; each is locked by the caller from now on."""
+        for path in sorted(self.path.glob("*" + RING), key=_age):
+            try:
+                lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue  # somebody else has recovered it
+            except OSError as problem:
+                raise StorageError(f"the ring {os.fspath(path)!r} cannot be opened: {problem.strerror}") from problem
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(lock), os.stat(path)):
+                    yield DeadRing(path, lock)
+                    continue
+            except OSError:
+                pass  # it lives, or has just been removed
+            os.close(lock)
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+# A forked child must not hold on to the locks of its parent, which would seem to live as long as the child.
+_open: weakref.WeakSet[RingFile] = weakref.WeakSet()
+
+
+def _let_go_in_child() -> None:  # pragma: no cover - runs in forked children only
+    for file in list(_open):
+        file.definitions.leave()
+        file._let_go()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)

@@ -1,0 +1,33 @@
+"""Processes killed while they record. `python -m tests.fault.kills --kills 1000` is the long run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("switch", ["", "CRA_PURE_PYTHON"])
+def test_what_was_returned_before_a_kill_is_in_the_recovered_trace(switch: str, seed: int) -> None:
+    """Every resolution that was acknowledged, in chains that verify; and the kills came while there was something to lose."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tests.fault.kills", "--kills", "12", "--seed", str(seed)],
+        cwd=ROOT,
+        env=environment | ({switch: "1"} if switch else {}),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert (0, "") == (done.returncode, done.stderr)
+    told = json.loads(done.stdout)
+    assert 12 == told["kills"]
+    assert told["with records waiting"] > 0
+    assert 0 == told["unreadable"]

@@ -1,0 +1,123 @@
+"""The definitions beside a ring on disk: written first, kept while they may be named, readable as far as they are whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cra.errors import StorageError
+from cra.ids import format_uuid
+from cra.reference.records import encode_template
+from cra.trace import definitions
+from cra.trace.definitions import Definitions, read_definitions
+
+HASH = "ab" * 32
+
+
+def define(number: int) -> tuple[str, str, str]:
+    """The ids of session number n."""
+    return format_uuid(number << 80), format_uuid((number << 80) + 1), format_uuid((number << 80) + 2)
+
+
+def template(number: int, size: int = 10) -> bytes:
+    """A template record of about this size."""
+    return encode_template(number, "allow", 1, 0, 60, HASH, [b'{"a":"' + b"x" * size + b'"}'], [])
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[..., Definitions]:
+    """Definitions in a file `x.defs`, beside a ring whose tail is given."""
+    return lambda tail=lambda: 0: Definitions(os.fspath(tmp_path / "x.defs"), tail)
+
+
+def test_what_was_defined_is_read_back(written: Callable[..., Definitions], tmp_path: Path) -> None:
+    """Sessions by number, templates by number, each once."""
+    kept = written()
+    kept.define_session(1, define(1))
+    kept.define_template(7, template(7))
+    kept.define_session(1, define(1))
+    kept.leave()
+    read = read_definitions(os.fspath(tmp_path / "x.defs"))
+    assert ({1: define(1)}, {7: template(7)}, 0) == read
+    assert (tmp_path / "x.defs").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_mostly_of_the_dead_is_rewritten(
+    written: Callable[..., Definitions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dead is what no record can name: what ended, once the ring has forgotten it. A hundred thousand sessions stay small."""
+    monkeypatch.setattr(definitions, "_SMALL", 2_000)
+    tail = [0]
+    kept = written(lambda: tail[0])
+    kept.define_session(1, define(1))
+    for number in range(2, 1_000):
+        kept.define_session(number, define(number))
+        kept.end_session(number, position=number)
+        kept.define_template(number, template(number))
+        kept.forget_template(number, position=number)
+        tail[0] = number - 3
+    assert (tmp_path / "x.defs").stat().st_size < 20_000
+    kept.leave()
+    read = read_definitions(os.fspath(tmp_path / "x.defs"))
+    assert define(1) == read.sessions[1], "it is still open"
+    assert {997, 998, 999} <= read.sessions.keys() & read.templates.keys(), "the ring still holds records of these"
+    assert 0 == read.torn
+    assert ["x.defs"] == os.listdir(tmp_path)
+
+
+def test_what_cannot_be_written_is_an_error_before_the_record(
+    written: Callable[..., Definitions], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record whose definition is not on disk could not be read after a crash."""
+    kept = written()
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(definitions.os, "write", full)
+    with pytest.raises(StorageError, match=r"definitions .*x\.defs' of a ring cannot be written: No space left"):
+        kept.define_session(1, define(1))
+
+
+@given(data=st.data())
+def test_a_torn_or_damaged_file_is_read_as_far_as_it_is_whole(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Never an exception, never an entry that was not written; what comes before the damage is there."""
+    path = tmp_path_factory.mktemp("defs") / "x.defs"
+    kept = Definitions(os.fspath(path), lambda: 0)
+    for number in range(1, 6):
+        kept.define_session(number, define(number))
+    kept.leave()
+    image = bytearray(path.read_bytes())
+    place = data.draw(st.integers(12, len(image) - 1))
+    if data.draw(st.booleans()):
+        del image[place:]
+    else:
+        image[place] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(image)
+    read = read_definitions(os.fspath(path))
+    assert {number: define(number) for number in read.sessions} == read.sessions
+    assert list(range(1, len(read.sessions) + 1)) == sorted(read.sessions)
+    assert len(read.sessions) < 5
+
+
+@pytest.mark.parametrize(("image", "torn"), [(b"", 0), (b"cra-", 4)])
+def test_a_file_whose_making_was_not_finished_has_nothing(image: bytes, torn: int, tmp_path: Path) -> None:
+    """A process may die at any time."""
+    (tmp_path / "x.defs").write_bytes(image)
+    assert ({}, {}, torn) == read_definitions(os.fspath(tmp_path / "x.defs"))
+
+
+def test_another_format_and_no_file_are_errors(tmp_path: Path) -> None:
+    """Not taken for an empty one."""
+    (tmp_path / "x.defs").write_bytes(b"cra-defs\x02\0\0\0rest")
+    with pytest.raises(StorageError, match="holds no definitions of version 1; use the version of cra that wrote it"):
+        read_definitions(os.fspath(tmp_path / "x.defs"))
+    with pytest.raises(StorageError, match="cannot read the definitions"):
+        read_definitions(os.fspath(tmp_path / "y.defs"))

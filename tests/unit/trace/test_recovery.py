@@ -1,0 +1,233 @@
+"""Recovery: what a dead process recorded is stored once, in its place, and what it left open is closed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cra
+from cra.errors import StorageError
+from cra.storage.jsonl import JsonlStorage
+from cra.storage.null import NullStorage
+from cra.testing import SeededIds, VirtualClock
+from cra.trace.event import Event
+
+ATLAS: dict[str, Any] = {
+    "atlas_version": "1.0",
+    "atlas_id": "com.example.a",
+    "version": "1.0.0",
+    "name": "A",
+    "description": "A",
+    "actions": [{"action_id": f"a.do{n}", "name": "Do", "description": "Do"} for n in range(3)],
+    "policies": [{"policy_id": "all", "type": "allow", "actions": ["a.do0", "a.do1"]}],
+    "context_blocks": [
+        {"context_id": "x", "name": "X", "content": "x", "keywords": ["lamp"]},
+        {"context_id": "y", "name": "Y", "content": "y"},
+    ],
+}
+
+
+class Dying(JsonlStorage):
+    """Stores the first `lives` events that it is given, then nothing, as if the process had died there."""
+
+    def __init__(self, folder: Path, lives: int) -> None:
+        super().__init__(folder)
+        self.lives = lives
+
+    def append(self, batch: Any) -> None:
+        events = list(batch)[: self.lives]
+        self.lives -= len(events)
+        if events:
+            super().append(events)
+        if len(events) < len(batch):
+            raise OSError("dead")
+
+
+def work(resolver: cra.Resolver) -> str:
+    """A session that resolves and executes, and one that is over."""
+    resolver.load_atlas(ATLAS)
+    resolver.register("a.do0", dict)
+    with resolver.create_session("bot", "short") as short:
+        short.resolve("a lamp")
+    session = resolver.create_session("bot", "work")
+    for n in range(5):
+        resolution = session.resolve(f"lamp {n}: ünïcode")
+        session.execute("a.do0", {}, resolution=resolution)
+    return session.session_id
+
+
+def die(resolver: cra.Resolver) -> None:
+    """Let go of a resolver as a killed process does: without a word, its ring where it is."""
+    recorder = resolver._runtime.recorder
+    assert recorder._worker is not None
+    recorder._worker.stop()
+    recorder._worker.join(60)
+    recorder.queue.state = "forked"  # nothing enters any more, and nobody stores it
+    assert recorder._file is not None
+    recorder._file.leave()
+    for backend in resolver._backends:
+        backend.close()
+
+
+def events_of(folder: Path) -> dict[str, list[Event]]:
+    """All events in a folder, by session."""
+    storage = JsonlStorage(folder)
+    try:
+        return {session: list(storage.events(session)) for session in storage.sessions()}
+    finally:
+        storage.close()
+
+
+@pytest.fixture
+def lost(tmp_path: Path) -> Callable[[int], str]:
+    """A resolver that died when this many events were stored; the session it had open."""
+
+    def make(lives: int) -> str:
+        storage = Dying(tmp_path / "trace", lives)
+        resolver = cra.Resolver(storage, ring=tmp_path / "ring", clock=VirtualClock(), ids=SeededIds(1))
+        session = work(resolver)
+        with pytest.raises(StorageError):
+            resolver.flush()
+        die(resolver)
+        return session
+
+    return make
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> list[Event]:
+    """The events of the open session, as a process has them that does not die."""
+    with cra.Resolver(f"jsonl:///{tmp_path}/whole", clock=VirtualClock(), ids=SeededIds(1)) as resolver:
+        session = work(resolver)
+        return resolver.trace(session)
+
+
+@pytest.mark.parametrize("lives", [0, 1, 3, 4, 5, 9, 10, 11, 12, 13, 20, 21, 22, 30, 40, 50])
+def test_what_was_recorded_is_stored_once_wherever_the_process_died(
+    lives: int, lost: Callable[[int], str], whole: list[Event], tmp_path: Path
+) -> None:
+    """The same bytes as without the crash, in the middle of a record, too; nothing twice, no gap; then the session is closed."""
+    session = lost(lives)
+    with cra.Resolver(f"jsonl:///{tmp_path}/trace", ring=tmp_path / "ring") as resolver:
+        events = resolver.trace(session)
+        (recovered,) = [e.payload for e in resolver.trace(resolver.session_id) if "runtime.recovered" == e.event_type]
+    assert whole == events[: len(whole)]
+    assert ["session.ended"] == [event.event_type for event in events[len(whole) :]]
+    assert {"reason": "error", "action_count": 5} == {
+        name: events[-1].payload[name] for name in ("reason", "action_count")
+    }
+    for chain in events_of(tmp_path / "trace").values():
+        assert cra.verify_chain(chain).valid
+    assert (1, 2, 0, 0) == tuple(recovered[name] for name in ("rings", "sessions", "torn", "executions"))
+    assert [] == os.listdir(tmp_path / "ring")
+
+
+def test_recovery_that_is_interrupted_starts_over(
+    lost: Callable[[int], str], whole: list[Event], tmp_path: Path
+) -> None:
+    """A store that takes part of it and fails leaves the ring for the next start, which stores the rest and nothing twice."""
+    session = lost(7)
+    for lives in (0, 2, 11):
+        with pytest.raises((StorageError, OSError)):
+            cra.Resolver(Dying(tmp_path / "trace", lives), ring=tmp_path / "ring")
+        assert 2 == len(os.listdir(tmp_path / "ring"))
+    with cra.Resolver(f"jsonl:///{tmp_path}/trace", ring=tmp_path / "ring") as resolver:
+        assert whole == resolver.trace(session)[: len(whole)]
+    assert all(cra.verify_chain(chain).valid for chain in events_of(tmp_path / "trace").values())
+
+
+def test_two_stores_each_get_what_they_lack(tmp_path: Path) -> None:
+    """However far each of them had got."""
+    stores = [Dying(tmp_path / "a", 6), Dying(tmp_path / "b", 23)]
+    resolver = cra.Resolver(stores, ring=tmp_path / "ring", clock=VirtualClock(), ids=SeededIds(1))
+    session = work(resolver)
+    with pytest.raises(StorageError):
+        resolver.flush()
+    die(resolver)
+    with cra.Resolver([f"jsonl:///{tmp_path}/a", f"jsonl:///{tmp_path}/b"], ring=tmp_path / "ring"):
+        pass
+    a, b = events_of(tmp_path / "a"), events_of(tmp_path / "b")
+    assert a == b
+    assert cra.verify_chain(a[session]).valid
+
+
+def test_an_execution_that_was_running_is_closed_as_unknown(tmp_path: Path) -> None:
+    """Its outcome is not known to anybody; it is said in its own span, before the session ends."""
+    resolver = cra.Resolver(f"jsonl:///{tmp_path}/trace")
+    resolver.load_atlas(ATLAS)
+    died: list[str] = []
+
+    def dying() -> None:
+        resolver.flush()
+        die(resolver)
+        died.append("here")
+
+    resolver.register("a.do0", dying, inline=True)
+    session = resolver.create_session("bot", "work")
+    with pytest.raises(cra.InternalError):
+        session.execute("a.do0", {}, resolution=session.resolve("x"))
+    assert ["here"] == died
+    with cra.Resolver(f"jsonl:///{tmp_path}/trace") as after:
+        events = after.trace(session.session_id)
+    approved = next(event for event in events if event.event_type == "action.approved")
+    failed, ended = events[-2:]
+    assert ("action.failed", "OUTCOME_UNKNOWN", "unknown") == (
+        failed.event_type,
+        failed.payload["error_code"],
+        failed.payload["effect"],
+    )
+    assert (approved.span_id, "a.do0") == (failed.span_id, failed.payload["action_id"])
+    assert ("session.ended", "error", 1) == (ended.event_type, ended.payload["reason"], ended.payload["action_count"])
+    assert cra.verify_chain(events).valid
+
+
+def test_a_ring_is_beside_the_store_and_gone_after_a_clean_end(tmp_path: Path) -> None:
+    """`recorded` is to be had then: the record is in a file when the call returns."""
+    with cra.Resolver(f"jsonl:///{tmp_path}/trace") as resolver:
+        assert {".ring", ".defs"} == {path.suffix for path in (tmp_path / "trace.ring").iterdir()}
+        resolver.create_session("bot", "work")
+        resolver.flush("recorded")
+    assert [] == os.listdir(tmp_path / "trace.ring")
+
+
+def test_what_a_close_could_not_store_is_stored_by_the_next_start(tmp_path: Path) -> None:
+    """It is said where it waits; nothing is lost."""
+    resolver = cra.Resolver(Dying(tmp_path / "trace", 4), ring=tmp_path / "ring")
+    session = work(resolver)
+    with pytest.raises(StorageError, match=r"what is left waits in '.*\.ring' for the next start"):
+        resolver._runtime.recorder.close(timeout=0.05)
+    with cra.Resolver(f"jsonl:///{tmp_path}/trace", ring=tmp_path / "ring") as after:
+        events = after.trace(session)
+    assert cra.verify_chain(events).valid
+    assert 5 == sum(event.event_type == "carp.resolution.completed" for event in events)
+
+
+def test_a_damaged_record_is_told_and_its_ring_kept(lost: Callable[[int], str], tmp_path: Path) -> None:
+    """The rest is recovered, as far as the chain goes; what cannot be read is never destroyed."""
+    session = lost(4)
+    (path,) = (tmp_path / "ring").glob("*.ring")
+    image = bytearray(path.read_bytes())
+    place = image.rindex("lamp 2: ünïcode".encode())
+    image[place] ^= 1
+    path.write_bytes(image)
+    with cra.Resolver(f"jsonl:///{tmp_path}/trace", ring=tmp_path / "ring") as resolver:
+        (recovered,) = [e.payload for e in resolver.trace(resolver.session_id) if "runtime.recovered" == e.event_type]
+        events = resolver.trace(session)
+    assert 1 == recovered["torn"]
+    assert cra.verify_chain(events).valid
+    assert 4 == sum(event.event_type == "carp.resolution.completed" for event in events)
+    assert {".damaged"} == {file.suffix for file in (tmp_path / "ring").iterdir()}
+
+
+def test_without_a_store_to_read_what_a_ring_holds_is_let_go(tmp_path: Path) -> None:
+    """`null:` keeps nothing, so there is nothing to go on from; the next ring is a new one."""
+    resolver = cra.Resolver(NullStorage(), ring=tmp_path / "ring")
+    work(resolver)
+    die(resolver)
+    with cra.Resolver("null:", ring=tmp_path / "ring"):
+        assert 2 == len(os.listdir(tmp_path / "ring"))
+    assert [] == os.listdir(tmp_path / "ring")
