@@ -295,6 +295,7 @@ def _outcome(scan: Scan, image: bytes) -> object:
 
 def test_golden_ring_stays_readable(scan: Scan) -> None:
     """A ring of format version 1, as docs/formats/ring.md shows it: it must be readable for ever, for a crash may be old."""
+    assert GOLDEN.read_text() in (Path(__file__).parents[3] / "docs/formats/ring.md").read_text()
     image = bytearray(DATA_OFFSET + 4096)
     for line in GOLDEN.read_text().splitlines():
         address, _, data = line.partition(": ")

@@ -122,6 +122,8 @@ def test_what_was_recorded_is_stored_once_wherever_the_process_died(
     }
     for chain in events_of(tmp_path / "trace").values():
         assert cra.verify_chain(chain).valid
+    replay = cra.replay(events, [ATLAS])
+    assert (True, True, 5) == (replay.valid, replay.complete, replay.reproduced)
     assert (1, 2, 0, 0) == tuple(recovered[name] for name in ("rings", "sessions", "torn", "executions"))
     assert [] == os.listdir(tmp_path / "ring")
 
@@ -183,6 +185,7 @@ def test_an_execution_that_was_running_is_closed_as_unknown(tmp_path: Path) -> N
     assert (approved.span_id, "a.do0") == (failed.span_id, failed.payload["action_id"])
     assert ("session.ended", "error", 1) == (ended.event_type, ended.payload["reason"], ended.payload["action_count"])
     assert cra.verify_chain(events).valid
+    assert cra.replay(events, [ATLAS]).valid
 
 
 def test_a_ring_is_beside_the_store_and_gone_after_a_clean_end(tmp_path: Path) -> None:
