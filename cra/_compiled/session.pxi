@@ -183,6 +183,10 @@ cdef class SessionCore:
             return None
         if not PyUnicode_CheckExact(goal) or not 1 <= PyUnicode_GET_LENGTH(goal) <= _MAX_GOAL:
             return None
+        # Whatever calls into Python may run another thread, which may forget the shortcut or remember another: this one is held.
+        cdef object plan = self._plan, ruling = self._ruling
+        cdef GoalSelector selector = self._selector
+        cdef Watches watches = self._watches
         cdef int64_t now_ns, monotonic_ns
         if runtime._system_clock:
             now_ns, monotonic_ns = _read_clock(CLOCK_REALTIME), _read_clock(CLOCK_MONOTONIC)
@@ -192,10 +196,10 @@ cdef class SessionCore:
             return None
         if monotonic_ns - self.active_ns > runtime.idle_ns or monotonic_ns - self.started_ns > runtime.life_ns:
             return None
-        cdef tuple states = self._watches.unused
+        cdef tuple states = watches.unused
         if states:
-            states = runtime.limits.states(self._watches, monotonic_ns)
-            if self._watches.exhausted(states):
+            states = runtime.limits.states(watches, monotonic_ns)
+            if watches.exhausted(states):
                 return None
         cdef Py_ssize_t text_length
         cdef const char *text
@@ -203,7 +207,7 @@ cdef class SessionCore:
             text = PyUnicode_AsUTF8AndSize(goal, &text_length)
         except UnicodeEncodeError:
             return None
-        cdef object blocks = self._selector.select(goal)
+        cdef object blocks = selector.select(goal)
         cdef tuple injected = <tuple>PyTuple_GET_ITEM(blocks, 0)
         cdef tuple cut = <tuple>PyTuple_GET_ITEM(blocks, 1)
         cdef uint8_t base[16]
@@ -213,8 +217,7 @@ cdef class SessionCore:
         else:
             drawn = runtime.ids.draw(now_ns // _NS_PER_MS).to_bytes(16, "big")
             memcpy(base, <const char *>drawn, 16)
-        # The plan may have called into Python, which may have run another thread.
-        if not runtime.direct or self._epoch != runtime.epoch or self._own_lock.depth or self._plan is None:
+        if not runtime.direct or self._epoch != runtime.epoch or self._own_lock.depth or self._plan is not plan:
             return _uuid_number(base)
         if not self._record(base, now_ns, injected, cut, text, text_length, request_id):
             return _uuid_number(base)
@@ -227,8 +230,8 @@ cdef class SessionCore:
             now_ns,
             monotonic_ns + runtime.ttl_seconds * _NS_PER_SECOND,
             runtime.ttl_seconds,
-            self._plan,
-            self._ruling,
+            plan,
+            ruling,
             injected,
             states,
             goal,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -382,6 +383,56 @@ class TestResolutions:
         world.clock.advance(0.000000001)
         with pytest.raises(cra.ResolutionExpired):
             run(session, "a.b", resolution=resolution)
+
+
+class TestInterrupted:
+    """A resolve may be interrupted wherever it calls into Python: by another thread, a signal handler, a finalizer."""
+
+    @pytest.mark.parametrize("part", ["now_ns", "monotonic_ns", "draw"])
+    def test_session_that_ends_meanwhile_records_nothing_more(
+        self, part: str, make_world: Any, atlas: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The caller is told, and no resolve comes after the end or is lost."""
+        world = make_world(atlas("a.b"))
+        session = world.open()
+        session.resolve("x")
+        before = world.types(session)
+        interrupt(monkeypatch, session, part, session.end)
+        with pytest.raises(cra.SessionAlreadyEnded):
+            session.resolve("x")
+        assert [*before, "session.ended"] == world.types(session)
+        assert 0 == world.resolver.stats().recorder.records_lost
+
+    @pytest.mark.parametrize("part", ["now_ns", "monotonic_ns", "draw"])
+    def test_grant_that_comes_meanwhile_counts(
+        self, part: str, make_world: Any, atlas: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What comes after it in the trace is resolved with it, though another resolve has remembered that plan already."""
+        world = make_world(atlas("a.b", rules=[HOLD]))
+        session = world.open()
+        approval = session.request_approval(session.resolve("x").decision.approval_id)
+
+        def grant() -> None:
+            world.resolver.approve(approval.approval_id, by="alice")
+            session.resolve("y")
+
+        interrupt(monkeypatch, session, part, grant)
+        assert session.resolve("x").is_allowed("a.b")
+        decisions = [payload["decision_type"] for payload in world.payloads(session, "carp.resolution.completed")]
+        assert ["requires_approval", "allow", "allow"] == decisions
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, session: cra.Session, part: str, what: Callable[[], object]) -> None:
+    """Have the next call of this method of the session's clock or id source do something else first."""
+    owner: Any = session.runtime.ids if part == "draw" else session.runtime.clock
+    method = getattr(owner, part)
+
+    def call(*arguments: int) -> int:
+        monkeypatch.undo()
+        what()
+        return int(method(*arguments))
+
+    monkeypatch.setattr(owner, part, call)
 
 
 class TestApprovals:
