@@ -38,6 +38,8 @@ class Drain:
         self._expander = expander
         self._outbox = outbox
         self._urgent = False
+        self._is_running = False  # the expander works for nobody
+        self._lookers = 0  # threads that want to know how far it is
         self.expanded = 0
         self.refused = 0
         self.events = 0
@@ -85,9 +87,12 @@ class Drain:
                     return None
                 force, self._urgent = self._urgent, False
             failures = outbox.failures
-            if not force and self._is_unwatched():
-                self._expander.run(self._ring, _QUIET_SECONDS)
-                if not self._hand_over():
+            if not force and self._may_run():
+                try:
+                    self._expander.run(self._ring, _QUIET_SECONDS)
+                finally:
+                    handed_over = self._hand_over()
+                if not handed_over:
                     return None
             pause = self._advance(force)
             self._serve_flushes(failed=outbox.failures > failures)
@@ -101,21 +106,30 @@ class Drain:
             return pause
 
     def catch_up(self) -> None:
-        """Have the counts and the outbox know of what was expanded for nobody. Called without the queue's lock."""
-        self._expander.interrupt()
-        with self.busy:
-            pass  # whoever had it has handed over
+        """Have the counts and the outbox know of what was expanded for nobody."""
+        queue = self._queue
+        with queue.lock:
+            # As long as records come, a run ends for this alone, and the next one must not begin before.
+            self._lookers += 1
+            try:
+                self._expander.interrupt()
+                queue.changed.wait_for(lambda: not self._is_running)
+            finally:
+                self._lookers -= 1
 
-    def _is_unwatched(self) -> bool:
-        """Whether nobody looks at the events and nobody waits for them: then the expander need not come back for every batch."""
+    def _may_run(self) -> bool:
+        """Whether nobody looks at the events and nobody waits for them: then the expander need not come back for every batch, and
+        runs until `_hand_over`."""
         with self._queue.lock:
-            return not (
-                self._outbox.wants_events
+            self._is_running = not (
+                self._lookers
+                or self._outbox.wants_events
                 or self._outbox.backlog
                 or self._queue.has_losses
                 or self.stored.is_wanted
                 or self.durable.is_wanted
             )
+            return self._is_running
 
     def _advance(self, force: bool) -> float | None:
         """Expand a batch if there is room for it, deliver, and free in the ring what every backend has."""
@@ -131,6 +145,8 @@ class Drain:
         """Give what is expanded to the outbox, and count it; False when `close` gave up waiting and has counted it as lost."""
         expander, outbox, position = self._expander, self._outbox, self._ring.position
         with self._queue.lock:
+            self._is_running = False
+            self._queue.drained()
             if self._queue.state == "closed":
                 return False
             before = self.events

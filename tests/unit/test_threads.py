@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -230,6 +231,36 @@ def test_closing_while_others_work(make_world: Any, atlas: Any) -> None:
         assert done <= types.count("action.executed")
         assert types.count("action.approved") == types.count("action.executed") + types.count("action.failed")
         assert "session.ended" == types[-1]
+
+
+def test_counts_are_told_while_records_come(atlas: Any) -> None:
+    """Where nobody looks at the events, the worker has no reason to stop; whoever asks for the counts is one, each time."""
+    sys.setswitchinterval(0.005)  # as users have it: records come faster
+    stop, busy = threading.Event(), threading.Event()
+    with cra.Resolver("null:") as resolver:
+        resolver.load_atlas(atlas("a.b"))
+        session = resolver.create_session("bot", "work")
+
+        def work() -> None:
+            while not stop.is_set():
+                for _ in range(1000):
+                    session.resolve("x")
+                busy.set()
+
+        def look() -> int:
+            time.sleep(0.01)  # the worker is at work again
+            return resolver.stats().recorder.events_recorded
+
+        def ask() -> list[int]:
+            try:
+                assert busy.wait(SECONDS)
+                return [look() for _ in range(25)]
+            finally:
+                stop.set()
+
+        told = together(ask, work)[0]
+    assert 25 == len(told)
+    assert sorted(told) == told
 
 
 PARENT = """
