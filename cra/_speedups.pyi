@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from typing_extensions import Self
 
-from cra.carp.conditions import RiskTier
+from cra.carp.conditions import Conditions, RiskTier
 from cra.carp.plan import Plan, Ruling
 from cra.carp.policy import Limit
 from cra.carp.request import Ask
@@ -16,6 +16,7 @@ from cra.ids import IdSource
 from cra.reference.chain import Anchor, ChainVerification
 from cra.reference.expander import Head
 from cra.reference.keywords import Selection
+from cra.reference.match import Facts
 from cra.reference.ring import Ring as ReferenceRing
 from cra.reference.ring_scan import RingScan
 from cra.reference.sliding_windows import Charge, LimitState
@@ -28,6 +29,7 @@ from cra.trace.verify import FileVerifier
 Value = TypeVar("Value")
 Core = TypeVar("Core", bound="ResolutionCore")
 
+def conditions_hold(conditions: Conditions, facts: Facts, *, restricting: bool) -> bool: ...
 def glob_match(pattern: str, text: str) -> bool: ...
 def canonical_json(value: object) -> bytes: ...
 def canonical_text(value: object, levels: int = ..., root: str = "") -> str: ...

@@ -2,6 +2,7 @@
 """Compiled twins of `cra.reference`: same names, same results, same errors. `cra.hotpath` chooses; one file an idea."""
 
 include "_compiled/glob.pxi"
+include "_compiled/conditions.pxi"
 include "_compiled/canonical.pxi"
 include "_compiled/hashing.pxi"
 include "_compiled/chain.pxi"

@@ -10,7 +10,7 @@ import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from cra.reference.match import conditions_hold, window_contains
+from cra.reference.match import window_contains
 
 
 def _is_set(name: str) -> bool:
@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # type checkers read the reference
     from cra.reference.handoff import Handoff
     from cra.reference.keywords import GoalSelector, KeywordMatcher
     from cra.reference.lines import feed_lines
+    from cra.reference.match import conditions_hold
     from cra.reference.records import encode_events
     from cra.reference.request_texts import lower_uuid, timestamp_ns
     from cra.reference.resolution_core import ResolutionCore, untracked
@@ -69,6 +70,7 @@ elif _COMPILED := _wants_compiled():
         Watches,
         canonical_json,
         canonical_text,
+        conditions_hold,
         encode_events,
         event_hash,
         feed_lines,
@@ -93,6 +95,7 @@ else:
     from cra.reference.handoff import Handoff
     from cra.reference.keywords import GoalSelector, KeywordMatcher
     from cra.reference.lines import feed_lines
+    from cra.reference.match import conditions_hold
     from cra.reference.records import encode_events
     from cra.reference.request_texts import lower_uuid, timestamp_ns
     from cra.reference.resolution_core import ResolutionCore, untracked

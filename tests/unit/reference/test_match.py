@@ -15,6 +15,8 @@ from cra.carp.conditions import DAY_SECONDS, DAYS, RISK_TIERS, Conditions, TimeW
 from cra.reference.match import conditions_hold, depends_on_facts, failed_condition, scalar_text, window_contains
 from tests.support.decisions import facts
 
+pytestmark = pytest.mark.usefixtures("twin")
+
 EITHER = pytest.mark.parametrize("restricting", [True, False])
 
 
