@@ -1,90 +1,123 @@
-"""Throughput cases: how much of something in a second, and what stays flat while it goes on. A case returns figures by name."""
+"""How much of something in a second, what it costs where call by call makes no sense, and what stays flat while it goes on."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import import_module
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cra
-from perf.latency import GITHUB, GOAL, GOLDEN, runtime, session_of
+from cra.hotpath import feed_lines
+from cra.reference.grammar import find_dialect
+from cra.trace.verify import FileVerifier
+from perf.cases import GITHUB, GOAL, GOLDEN, ROOT, Figures, Points, figures, resolve, runtime, session_of
 
-Figures = dict[str, Any]
-Case = Callable[[int], Figures]
-CASES: dict[str, Case] = {}
-
-
-def case(name: str) -> Callable[[Case], Case]:
-    def register(function: Case) -> Case:
-        CASES[name] = function
-        return function
-
-    return register
+CHUNK_BYTES = 2**20
+MEMORY_STEPS = 40
 
 
-def _records(session: cra.Session, count: int) -> None:
-    resolve = session.resolve
-    for _ in range(count):
-        resolve(GOAL)
-
-
-def _worker(storage: str, atlas: Path) -> Case:
+def _worker(name: str, text: str, storage: str, atlas: Path) -> None:
+    @figures(name, text, best=max)
     def run(count: int) -> Figures:
         with tempfile.TemporaryDirectory() as folder, runtime(atlas, storage.format(folder=folder)) as resolver:
             session = session_of(resolver)
             before = resolver.stats().recorder.events_recorded
             started = time.perf_counter()
-            _records(session, count)
+            resolve(session, count)
             resolver.flush()
             elapsed = time.perf_counter() - started
             events = resolver.stats().recorder.events_recorded - before
-        return {"events/s": events / elapsed, "resolves/s": count / elapsed, "events": events}
-
-    run.__doc__ = f"resolves as fast as they go, until every event is in `{storage.split('{')[0]}`"
-    return run
+        return {"events/s": events / elapsed, "resolves/s": count / elapsed}
 
 
-CASES["worker, discarded"] = _worker("null:", GOLDEN)
-CASES["worker, discarded, 117"] = _worker("null:", GITHUB)
-CASES["worker, memory"] = _worker("memory:", GOLDEN)
-CASES["worker, jsonl"] = _worker("jsonl:///{folder}/trace", GOLDEN)
+_worker(
+    "worker discarded", "resolves without a pause until their events are made, sealed and discarded", "null:", GOLDEN
+)
+_worker("worker discarded 117", "the same, GitHub atlas: 122 events a resolve", "null:", GITHUB)
+_worker("worker memory", "the same, golden atlas, until they are in `memory:`", "memory:", GOLDEN)
+_worker("worker jsonl", "the same, until they are in `jsonl:`", "jsonl:///{folder}/trace", GOLDEN)
 
 
-@case("verify_file")
-def verify_file(count: int) -> Figures:
-    """`cra.verify_file`: the trace of one session, and of 100 sessions interleaved"""
-    figures: Figures = {}
+@figures("verify one session", "`cra.verify_file`, the trace of one session", best=max)
+def verify_one_session(count: int) -> Figures:
+    return _verify(count, 1)
+
+
+@figures("verify 100 sessions", "the same, 100 sessions interleaved line by line", best=max)
+def verify_many_sessions(count: int) -> Figures:
+    return _verify(count, 100)
+
+
+def _verify(count: int, sessions: int) -> Figures:
+    threads = [1, 2] if cra.implementation() == "compiled" and (os.cpu_count() or 1) > 1 else [1]
+    found: Figures = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, sessions in (("one session", 1), ("100 sessions", 100)):
-            path = Path(folder) / f"{sessions}.jsonl"
-            with cra.Resolver(storage=f"jsonl:///{folder}/{sessions}") as resolver:
-                resolver.load_atlas(GOLDEN)
-                opened = [resolver.create_session(agent_id="bench", goal=GOAL) for _ in range(sessions)]
-                for n in range(count // 4):
-                    opened[n % sessions].resolve(GOAL)
-                resolver.flush()
-                with path.open("wb") as file:
-                    for session in opened:
-                        file.write((Path(folder) / str(sessions) / f"{session.session_id}.trace.jsonl").read_bytes())
-            best = 0.0
-            for _ in range(3):
-                started = time.perf_counter()
-                result = cra.verify_file(path)
-                best = max(best, result.event_count / (time.perf_counter() - started))
-                assert result.valid, result
-            figures[f"events/s, {name}"] = best
-    return figures
+        path = write_trace(Path(folder), count // 4, sessions)
+        for number in threads:
+            found[f"events/s, {number} thread{'s' * (number > 1)}"] = max(_verified(path, number) for _ in range(3))
+    return found
 
 
-@case("import")
+def write_trace(folder: Path, resolves: int, sessions: int) -> Path:
+    """A trace file of so many resolves and sessions, a line of each in turn."""
+    with cra.Resolver(storage=f"jsonl:///{folder}/sessions") as resolver:
+        resolver.load_atlas(GOLDEN)
+        opened = [resolver.create_session(agent_id="bench", goal=GOAL) for _ in range(sessions)]
+        for number in range(resolves):
+            opened[number % sessions].resolve(GOAL)
+        resolver.flush()
+    path = folder / "all.trace.jsonl"
+    files = [(folder / "sessions" / f"{one.session_id}.trace.jsonl").read_bytes().splitlines(True) for one in opened]
+    path.write_bytes(b"".join(line for lines in zip_longest(*files, fillvalue=b"") for line in lines))
+    return path
+
+
+def _verified(path: Path, threads: int) -> float:
+    """Events of this file verified in a second, as `cra.verify_file` does it, which takes as many threads as there are cores."""
+    verifier = FileVerifier(find_dialect("trace-1.0"))
+    with path.open("rb") as file:
+        started = time.perf_counter()
+        _feed(file, verifier, threads)
+        result = verifier.result()
+        elapsed = time.perf_counter() - started
+    if not result.valid:
+        raise RuntimeError(f"{path} is not valid: {result.message}")
+    return result.event_count / elapsed
+
+
+def _feed(file: BinaryIO, verifier: FileVerifier, threads: int) -> None:
+    if cra.implementation() == "compiled":
+        compiled: Any = import_module("cra._speedups")
+        compiled._feed_lines(file, verifier, threads, CHUNK_BYTES)
+    else:
+        feed_lines(file, verifier)
+
+
+@figures("record in C", "`cra_ring_put` of 150 bytes, no Python in it", implementations=("compiled",))
+def record_in_c(count: int) -> Figures:
+    """Compiled here and now with the flags of `setup.py`; without a C compiler there are no figures."""
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if compiler is None:
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        program = f"{folder}/ring_put"
+        sources = [ROOT / "perf/ring_put.c", *sorted((ROOT / "cra/_kernel").glob("*.c"))]
+        flags = ["-std=c11", "-O3", "-pthread", f"-I{ROOT / 'cra/_kernel'}", "-o", program]
+        subprocess.run([compiler, *flags, *sources], check=True)
+        done = subprocess.run([program, str(max(1, count // 1_000))], check=True, capture_output=True, text=True)
+    return {"ns": float(done.stdout)}
+
+
+@figures("import", "`import cra` in a fresh interpreter, less an interpreter that imports nothing")
 def import_time(count: int) -> Figures:
-    """`import cra` in a fresh interpreter, less an interpreter that imports nothing"""
-
     with tempfile.TemporaryDirectory() as cache:
         # As after an installation: compiled to bytecode once, whatever the environment says.
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
@@ -99,24 +132,41 @@ def import_time(count: int) -> Figures:
         return {"ms": min(run("import cra") for _ in range(runs)) - min(run("pass") for _ in range(runs))}
 
 
-@case("memory")
-def memory(count: int) -> Figures:
-    """resident memory over `count` × 100 resolves and `count` sessions opened and closed, in MB"""
-    points: list[tuple[int, float]] = []
-    with runtime() as resolver:
-        session = session_of(resolver)
-        for step in range(20):
-            _records(session, count * 5)
-            for _ in range(count // 20):
-                resolver.create_session(agent_id="bench", goal=GOAL).end()
-            resolver.flush()
-            points.append((step + 1, resident_mb()))
-    return {"MB after a quarter": points[4][1], "MB in the end": points[-1][1], "points": points}
+def _memory(name: str, text: str, work: Callable[[cra.Resolver, cra.Session, int], int]) -> None:
+    @figures(name, text, long=True)
+    def run(count: int) -> dict[str, Figures | Points]:
+        points: Points = []
+        with runtime() as resolver:
+            session, done = session_of(resolver), 0
+            for _ in range(MEMORY_STEPS):
+                done += work(resolver, session, count)
+                resolver.flush()
+                points.append((done, resident_mb()))
+        quarter = points[MEMORY_STEPS // 4 - 1][1]
+        return {"figures": {"MB after a quarter": quarter, "MB in the end": points[-1][1]}, "points": points}
+
+
+def _resolves(resolver: cra.Resolver, session: cra.Session, count: int) -> int:
+    number = count * 100 // MEMORY_STEPS
+    resolve(session, number)
+    return number
+
+
+def _sessions(resolver: cra.Resolver, session: cra.Session, count: int) -> int:
+    number = count // MEMORY_STEPS
+    for _ in range(number):
+        with resolver.create_session(agent_id="bench", goal=GOAL) as one:
+            one.resolve(GOAL)
+    return number
+
+
+_memory("memory resolves", "resident memory over 10 million resolves (reference: 1 million)", _resolves)
+_memory("memory sessions", "resident memory over 100,000 sessions opened and ended (reference: 10,000)", _sessions)
 
 
 def resident_mb() -> float:
-    """What the process has in memory."""
+    """What the process has in memory (Linux)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
-    return 0.0
+    raise RuntimeError("/proc/self/status has no VmRSS")
