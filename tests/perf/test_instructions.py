@@ -1,0 +1,54 @@
+"""What is made of callgrind's counts, and what happens where there is no valgrind."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from perf import instructions
+
+
+def test_the_total_of_a_thread_is_read() -> None:
+    """From either line in which callgrind writes it; a file without one is an error."""
+    assert 1234 == instructions.total("events: Ir\nfn=(1)\n0 12\ntotals: 1234\n")
+    with pytest.raises(RuntimeError, match="no totals"):
+        instructions.total("events: Ir\n")
+
+
+def test_only_growth_beyond_the_tolerance_is_told() -> None:
+    """2 % is not, and neither is what the baseline does not have."""
+    baseline = {"record": {"compiled": 1_000, "pure": 1_000}}
+    assert [] == instructions.grown({"record": {"compiled": 1_020, "pure": 1}, "session": {"compiled": 9}}, baseline)
+    (found,) = instructions.grown({"record": {"compiled": 1_021}}, baseline)
+    assert "record (compiled): 1,021 instructions, 2.1% more than 1,000" == found
+
+
+def test_a_table_has_a_row_per_case() -> None:
+    """With the ratio where both were counted."""
+    rows = instructions.table({"record": {"compiled": 500, "pure": 2_000}, "session": {"compiled": 7_000}})
+    assert ["| record | 500 | 2,000 | 4.0 |", "| session | 7,000 | – | – |"] == rows[2:]
+
+
+@pytest.mark.parametrize(("ci", "status"), [("", 0), ("true", 1)])
+def test_without_valgrind_it_says_so(
+    ci: str, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """And fails in CI only."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setattr(sys, "argv", ["perf.instructions"])
+    with pytest.raises(SystemExit) as ended:
+        instructions.main()
+    assert status == ended.value.code
+    assert "apt-get install valgrind" in capsys.readouterr().err
+
+
+def test_a_script_in_place_of_the_interpreter_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its shell would be counted."""
+    shim = tmp_path / "python"
+    shim.write_text('#!/bin/sh\nexec python3 "$@"\n')
+    monkeypatch.setattr(sys, "executable", str(shim))
+    with pytest.raises(RuntimeError, match="is a script"):
+        instructions.interpreter()
