@@ -237,7 +237,8 @@ class Ring:
         """The bytes that are set aside."""
         self._check_fork()
         with self._lock:
-            return self.size - self._state[1] - self.used
+            head, room, *_ = self._state  # at once: what interrupts this may record
+            return self.size - room - (head - self.tail)
 
     @property
     def puts(self) -> int:

@@ -469,6 +469,31 @@ class TestThreads:
         else:
             assert put == records
 
+    def test_what_interrupts_a_look_at_the_room_may_put(self, make: Callable[..., Any]) -> None:
+        """Reserved room is there, whatever a signal handler records while it is used or given back."""
+        ring = make(2**23)
+        interruptions = 0
+
+        def handle(*_: object) -> None:
+            nonlocal interruptions
+            interruptions += 1
+            assert ring.put(b"handler")
+
+        before = signal.signal(signal.SIGALRM, handle)
+        end = time.perf_counter() + SOON
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+            while interruptions < 300 and time.perf_counter() < end:
+                assert ring.reserve(8)
+                assert 24 == ring.reserved
+                ring.release(8)
+        finally:
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert 10 < interruptions
+        assert interruptions == ring.puts
+
 
 class TestProcess:
     """A ring belongs to the process that made it."""
