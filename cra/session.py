@@ -394,6 +394,7 @@ class Session(SessionCore):
                     for call in list(self.open_calls.values()):
                         call.close_unknown()
                 self.status = "ended"
+                self.forget_shortcut()  # before the record: what interrupts this may resolve
                 payload = {
                     "reason": reason,
                     "duration_ms": (runtime.clock.monotonic_ns() - self.started_ns) // 1_000_000,
@@ -405,7 +406,6 @@ class Session(SessionCore):
                     room.release()
             runtime.approvals.end_session(self.session_id)
             self.forget_resolutions()
-            self.forget_shortcut()
             self._request_ids = None
         self._on_end(self)
 

@@ -29,6 +29,7 @@ from cra.errors import (
     RateLimitExceeded,
     ResolutionExpired,
     SchemaValidationError,
+    SessionAlreadyEnded,
 )
 from cra.execution.approvals import Approval
 from cra.execution.clearance import Clearance, clear
@@ -466,14 +467,18 @@ class Call:
         )
 
     def _close(self, event_type: str, payload: dict[str, Any]) -> bool:
-        """Write the closing record, once; False where the execution was closed before."""
+        """Write the closing record, once; False where the execution was closed before, or its session has ended."""
         with self.session.lock:
             room, self._room = self._room, None
             if room is None:
                 return False
             self.session.open_calls.pop(self.execution_id, None)
             record = self.runtime.closing_record(self.session.header, (event_type, payload), span=self._base)
-            room.record(record)
+            try:
+                room.record(record)
+            except SessionAlreadyEnded:
+                room.release()
+                return False
             return True
 
     # Payloads

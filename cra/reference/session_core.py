@@ -165,9 +165,6 @@ class SessionCore:
             return None
         injected, cut = shortcut.plan.context.selector.select(goal)
         base = runtime.ids.draw(now_ns // 1_000_000)
-        # What interrupts this thread may end the session, or decide what its plan depends on.
-        if self._shortcut is not shortcut or not runtime.direct or shortcut.epoch != runtime.epoch:
-            return base
         record = encode_resolve(
             self.number,
             base,
@@ -178,6 +175,9 @@ class SessionCore:
             injected=injected,
             cut=cut,
         )
+        # What interrupts this thread may end the session, or decide what its plan depends on.
+        if self._shortcut is not shortcut or not runtime.direct or shortcut.epoch != runtime.epoch:
+            return base
         if not runtime.ring.put(record):
             return base
         self.active_ns = monotonic_ns

@@ -17,7 +17,7 @@ RESOLUTION = EXECUTION = 2
 FIRST_EVENT = 3
 
 
-class SessionHeader(msgspec.Struct, frozen=True):
+class SessionHeader(msgspec.Struct, frozen=True, weakref=True):
     """What every event of a session shares. `span_id` is the span of its `session.started`, the parent of all others."""
 
     session_id: str

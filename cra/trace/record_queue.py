@@ -7,18 +7,19 @@ Made by the recorder. The order in which records enter the ring is the order of 
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from typing import Final, Literal
 
-from cra.errors import InternalError, InvalidTraceEvent, TraceBackpressure
+from cra.errors import InternalError, InvalidTraceEvent, SessionAlreadyEnded, TraceBackpressure
 from cra.hotpath import Ring, encode_events
 from cra.reference.records import encode_forget, encode_resolve
 from cra.timing.clock import NS_PER_SECOND, SystemClock
 from cra.trace.definitions import Definitions
 from cra.trace.loss import Loss, LossLedger
-from cra.trace.record import EventsRecord, Record
+from cra.trace.record import EventsRecord, Record, SessionHeader
 
 Overflow = Literal["block", "fail", "drop"]
 State = Literal["open", "closing", "closed", "forked"]
@@ -59,6 +60,7 @@ class RecordQueue:
         self._explain = explain
         self._numbers: dict[str, int] = {}
         self._undefined: dict[str, int] = {}  # numbers of sessions whose first record is not in the ring yet
+        self._ended: weakref.WeakSet[SessionHeader] = weakref.WeakSet()
         self._session_numbers = count(1)
         self._template_numbers = count(1)
         self._forgotten: list[int] = []
@@ -99,8 +101,8 @@ class RecordQueue:
         return bool(self._losses)
 
     def put(self, record: Record) -> None:
-        """Record it. Raises `TraceBackpressure` where `overflow` says so, `InternalError` when no longer open, and
-        `InvalidTraceEvent` for what is larger than the ring takes."""
+        """Record it. Raises `TraceBackpressure` where `overflow` says so, `InternalError` when no longer open,
+        `InvalidTraceEvent` for what is larger than the ring takes, and `SessionAlreadyEnded`."""
         end: int | None = None
         try:
             while True:
@@ -238,6 +240,9 @@ class RecordQueue:
             raise InvalidTraceEvent(
                 f"a record of {len(data)} bytes is larger than the {self.ring.max_record} that the ring takes; record less"
             )
+        # A signal handler may end a session that the thread it interrupts is about to record in. Its chain must not begin anew.
+        if header.session_id not in self._numbers and header in self._ended:
+            raise SessionAlreadyEnded(f"session {header.session_id} has ended; create a new one")
         return number, data
 
     def _taken(self, record: Record, number: int) -> None:
@@ -253,6 +258,7 @@ class RecordQueue:
         self._numbers.setdefault(session_id, number)
         if record.events[-1][0] == SESSION_ENDED:
             self._numbers.pop(session_id, None)
+            self._ended.add(record.session)
             if self._definitions is not None:
                 self._definitions.end_session(number, self.ring.head)
 

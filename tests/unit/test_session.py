@@ -11,6 +11,7 @@ import pytest
 
 import cra
 from cra.reference.session_core import REMEMBERED_RESOLUTIONS
+from cra.trace import record_queue
 
 SECRET = {"policy_id": "prod", "type": "deny", "conditions": {"context_matches": {"env": "prod"}}}
 NIGHT = {"policy_id": "high", "type": "deny", "conditions": {"risk_tiers": ["high", "critical"]}}
@@ -397,7 +398,7 @@ class TestInterrupted:
         session = world.open()
         session.resolve("x")
         before = world.types(session)
-        interrupt(monkeypatch, session, part, session.end)
+        interrupt(monkeypatch, part_of(session, part), part, session.end)
         with pytest.raises(cra.SessionAlreadyEnded):
             session.resolve("x")
         assert [*before, "session.ended"] == world.types(session)
@@ -416,23 +417,83 @@ class TestInterrupted:
             world.resolver.approve(approval.approval_id, by="alice")
             session.resolve("y")
 
-        interrupt(monkeypatch, session, part, grant)
+        interrupt(monkeypatch, part_of(session, part), part, grant)
         assert session.resolve("x").is_allowed("a.b")
         decisions = [payload["decision_type"] for payload in world.payloads(session, "carp.resolution.completed")]
         assert ["requires_approval", "allow", "allow"] == decisions
 
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda session, resolution, approval_id: session.execute("a.b", resolution=resolution),
+            lambda session, resolution, approval_id: session.execute("a.c", resolution=resolution),
+            lambda session, resolution, approval_id: session.request_approval(approval_id),
+        ],
+        ids=["execute", "refused", "request_approval"],
+    )
+    def test_session_that_ends_while_its_record_is_made_has_one_chain(
+        self, call: Callable[..., object], make_world: Any, atlas: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A signal handler ends it: what the interrupted call would record after that is refused, and begins no other chain."""
+        hold = {"policy_id": "hold", "type": "require_approval", "actions": ["a.d"]}
+        no = {"policy_id": "no", "type": "deny", "actions": ["a.c"]}
+        world = make_world(atlas("a.b", "a.c", "a.d", rules=[hold, no]))
+        ran: list[int] = []
+        world.resolver.register("a.b", lambda: ran.append(1))
+        session = world.open()
+        resolution = session.resolve("x")
+        approval_id = resolution.constraints[0].parameters["approvals"][0]["approval_id"]
+        before = world.types(session)
+        interrupt(monkeypatch, record_queue, "encode_events", session.end)
+        with pytest.raises(cra.SessionAlreadyEnded):
+            call(session, resolution, approval_id)
+        assert [] == ran
+        assert [*before, "session.ended"] == world.types(session)
+        recorder = world.resolver.stats().recorder
+        assert (0, 0, 0) == (recorder.records_lost, recorder.reservations, recorder.ring_reserved)
 
-def interrupt(monkeypatch: pytest.MonkeyPatch, session: cra.Session, part: str, what: Callable[[], object]) -> None:
-    """Have the next call of this method of the session's clock or id source do something else first."""
-    owner: Any = session.runtime.ids if part == "draw" else session.runtime.clock
-    method = getattr(owner, part)
+    def test_execution_whose_session_ends_while_its_close_is_recorded_is_unknown(
+        self, make_world: Any, atlas: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its closing record is refused, and the room for it given back."""
+        world = make_world(atlas("a.b"))
+        session = world.open()
+        world.resolver.register("a.b", lambda: interrupt(monkeypatch, record_queue, "encode_events", session.end))
+        with pytest.raises(cra.ExecutionError, match="the session ended while it ran"):
+            session.execute("a.b", resolution=session.resolve("x"))
+        assert "session.ended" == world.types(session)[-1]
+        recorder = world.resolver.stats().recorder
+        assert (0, 0, 0) == (recorder.records_lost, recorder.reservations, recorder.ring_reserved)
 
-    def call(*arguments: int) -> int:
+    def test_session_that_is_ending_resolves_no_more(
+        self, make_world: Any, atlas: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not even for what interrupts the end itself, when that is recorded already."""
+        world = make_world(atlas("a.b"))
+        session = world.open()
+        session.resolve("x")
+        interrupt(monkeypatch, session.runtime.approvals, "end_session", lambda: session.resolve("x"))
+        with pytest.raises(cra.SessionAlreadyEnded):
+            session.end()
+        assert "session.ended" == world.types(session)[-1]
+        assert 0 == world.resolver.stats().recorder.records_lost
+
+
+def part_of(session: cra.Session, name: str) -> Any:
+    """The session's clock or id source, whichever has a method of this name."""
+    return session.runtime.ids if name == "draw" else session.runtime.clock
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, what: Callable[[], object]) -> None:
+    """Have the next call of `owner.name` do something else first."""
+    function = getattr(owner, name)
+
+    def call(*arguments: Any, **options: Any) -> Any:
         monkeypatch.undo()
         what()
-        return int(method(*arguments))
+        return function(*arguments, **options)
 
-    monkeypatch.setattr(owner, part, call)
+    monkeypatch.setattr(owner, name, call)
 
 
 class TestApprovals:
