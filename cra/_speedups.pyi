@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from fractions import Fraction
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar
 
 from typing_extensions import Self
 
@@ -12,6 +12,8 @@ from cra.carp.plan import Plan, Ruling
 from cra.carp.policy import Limit
 from cra.carp.request import Ask
 from cra.carp.resolution import Resolution
+from cra.execution.call import Call
+from cra.execution.limits import LimitKey
 from cra.ids import IdSource
 from cra.reference.chain import Anchor, ChainVerification
 from cra.reference.expander import Head
@@ -19,11 +21,15 @@ from cra.reference.keywords import Selection
 from cra.reference.match import Facts
 from cra.reference.ring import Ring as ReferenceRing
 from cra.reference.ring_scan import RingScan
+from cra.reference.session_core import NewEvent
 from cra.reference.sliding_windows import Charge, LimitState
+from cra.session import Session
 from cra.timing.clock import Clock
 from cra.trace.batch import Batch
 from cra.trace.event import Event
-from cra.trace.record import SessionHeader
+from cra.trace.record import Record, SessionHeader
+from cra.trace.record_queue import RecordQueue
+from cra.trace.recorder import Recorder
 from cra.trace.verify import FileVerifier
 
 Value = TypeVar("Value")
@@ -114,6 +120,14 @@ class Ring:
     @property
     def max_record(self) -> int: ...
 
+class RingRoom:
+    held: bool
+    room: int
+    spare: int
+    def __init__(self, queue: RecordQueue, use: Callable[[RingRoom, Record], None], room: int, spare: int) -> None: ...
+    def record(self, record: Record) -> None: ...
+    def release(self) -> None: ...
+
 def scan_ring(source: int | bytes | bytearray | memoryview) -> RingScan: ...
 def format_uuid(value: int) -> str: ...
 def parse_uuid(text: str) -> int: ...
@@ -182,6 +196,7 @@ class SessionLock:
 class RuntimeCore:
     clock: Clock
     ids: IdSource
+    recorder: Recorder
     ring: ReferenceRing
     limits: SlidingWindows
     ttl_seconds: int
@@ -196,7 +211,7 @@ class RuntimeCore:
         *,
         clock: Clock,
         ids: IdSource,
-        ring: ReferenceRing,
+        recorder: Recorder,
         limits: SlidingWindows,
         ttl_seconds: int,
         idle_seconds: float,
@@ -204,15 +219,44 @@ class RuntimeCore:
         resolution_type: type[Resolution],
     ) -> None: ...
     def note_change(self) -> None: ...
+    def reserve(self) -> RingRoom: ...
 
 class SessionCore:
-    runtime_core: RuntimeCore
+    runtime: RuntimeCore
     header: SessionHeader
+    session_id: str
+    trace_id: str
+    agent_id: str
+    goal: str
+    context: dict[str, Any]
+    scopes: frozenset[str]
+    risk_tier: RiskTier
+    atlas_ids: frozenset[str] | None
+    parent: Session | None
+    ancestors: tuple[Session, ...]
+    on_end: Callable[[Session], None]
+    status: Literal["active", "ended"]
+    children: dict[str, Session]
+    open_calls: dict[str, Call]
+    limit_keys: set[LimitKey]
+    action_count: int
     lock: AbstractContextManager[object]
     number: int
     started_ns: int
     active_ns: int
-    def __init__(self, runtime: RuntimeCore, header: SessionHeader) -> None: ...
+    def __init__(
+        self,
+        runtime: RuntimeCore,
+        header: SessionHeader,
+        agent_id: str,
+        goal: str,
+        context: dict[str, Any],
+        scopes: frozenset[str],
+        risk_tier: RiskTier,
+        atlas_ids: frozenset[str] | None,
+        parent: Session | None,
+        on_end: Callable[[Session], None],
+    ) -> None: ...
     def resolve(
         self,
         goal: str,
@@ -232,6 +276,11 @@ class SessionCore:
     def remember(self, resolution: Resolution) -> None: ...
     def recall(self, base: int) -> Resolution | None: ...
     def forget_resolutions(self) -> None: ...
+    def touch(self) -> None: ...
+    def record(self, *events: NewEvent, base: int | None = None) -> int: ...
+    def record_last(
+        self, room: RingRoom, event_type: str, payload: dict[str, Any], span: int | None = None
+    ) -> None: ...
 
 def encode_events(
     session: int,

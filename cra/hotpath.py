@@ -47,6 +47,7 @@ if TYPE_CHECKING:  # type checkers read the reference
     from cra.reference.request_texts import lower_uuid, timestamp_ns
     from cra.reference.resolution_core import ResolutionCore, untracked
     from cra.reference.ring import Ring
+    from cra.reference.ring_room import RingRoom
     from cra.reference.ring_scan import scan_ring
     from cra.reference.session_core import RuntimeCore, SessionCore, SessionLock
     from cra.reference.sliding_windows import Reservation, SlidingWindows, Watches
@@ -63,6 +64,7 @@ elif _COMPILED := _wants_compiled():
         Reservation,
         ResolutionCore,
         Ring,
+        RingRoom,
         RuntimeCore,
         SessionCore,
         SessionLock,
@@ -100,6 +102,7 @@ else:
     from cra.reference.request_texts import lower_uuid, timestamp_ns
     from cra.reference.resolution_core import ResolutionCore, untracked
     from cra.reference.ring import Ring
+    from cra.reference.ring_room import RingRoom
     from cra.reference.ring_scan import scan_ring
     from cra.reference.session_core import RuntimeCore, SessionCore, SessionLock
     from cra.reference.sliding_windows import Reservation, SlidingWindows, Watches
@@ -120,6 +123,7 @@ __all__ = [
     "Reservation",
     "ResolutionCore",
     "Ring",
+    "RingRoom",
     "RuntimeCore",
     "SessionCore",
     "SessionLock",

@@ -27,9 +27,10 @@ from cra.execution.approvals import Approval
 from cra.execution.call import Call, Outcome
 from cra.execution.execute import execute
 from cra.execution.running import Executor, way_of
-from cra.hotpath import RandomIds, format_uuid, implementation
+from cra.hotpath import RandomIds, RingRoom, format_uuid, implementation
 from cra.ids import IdSource
 from cra.reference.resolve import DefaultDecision
+from cra.reference.ring_room import CLOSING_BYTES
 from cra.runtime import ForkedLock, Level, Options, Redact, Runtime, approval_payload, record_bytes
 from cra.session import Session
 from cra.sessions import SessionTable
@@ -39,7 +40,6 @@ from cra.storage.open import open_storage
 from cra.timing.clock import NS_PER_SECOND, Clock, SystemClock
 from cra.trace.event import Event
 from cra.trace.record import SessionHeader
-from cra.trace.record_queue import CLOSING_BYTES, Reservation
 from cra.trace.recorder import DEFAULT_RING_BYTES, Recorder
 from cra.trace.recovery import Recovery, recover
 from cra.trace.ring_folder import RingFile, RingFolder
@@ -195,7 +195,7 @@ class Resolver:
         """The id of the runtime's own session (agent `cra.runtime`)."""
         return self._header.session_id
 
-    def _record(self, *events: tuple[str, dict[str, Any]], last: bool = False, room: Reservation | None = None) -> None:
+    def _record(self, *events: tuple[str, dict[str, Any]], last: bool = False, room: RingRoom | None = None) -> None:
         """Record events of the runtime's own session, whose ids come from a stream of its own; the `last` ones end it."""
         with self._lock:
             if self._own_ended:

@@ -23,14 +23,15 @@ from cra.errors import InternalError, InvalidTraceEvent
 from cra.execution.approvals import Approval, ApprovalBook
 from cra.execution.executors import ExecutorThreads
 from cra.execution.running import Executor
-from cra.hotpath import RuntimeCore, canonical_text, hash_value
+from cra.hotpath import RingRoom, RuntimeCore, canonical_text, hash_value
 from cra.ids import IdSource
 from cra.reference.resolve import DefaultDecision
+from cra.reference.ring_room import CLOSING_BYTES
+from cra.reference.session_core import CLOSING_PAYLOAD, MAX_PAYLOAD, RECORD_BYTES, NewEvent
 from cra.strictjson import MAX_DEPTH
 from cra.timing.clock import Clock
 from cra.timing.rate_limit import SlidingWindows
 from cra.trace.record import EventsRecord, SessionHeader
-from cra.trace.record_queue import CLOSING_BYTES, Reservation
 from cra.trace.recorder import Recorder
 from cra.trace.template import TraceDetail, make_template
 
@@ -40,10 +41,6 @@ if TYPE_CHECKING:
 Level = Literal["recorded", "stored", "durable"]
 Redact = Callable[[str, dict[str, Any]], dict[str, Any]]
 MAX_POLICY_SETS = 64
-MAX_PAYLOAD = 2 * 2**20
-RECORD_BYTES = 256
-"""What a record of one event has besides its payload, at most: its frame in the ring, the ids, the type."""
-_CLOSING_PAYLOAD = CLOSING_BYTES - RECORD_BYTES
 CLOSING_FIELDS = (
     "atlas_id",
     "version",
@@ -97,7 +94,7 @@ class Runtime(RuntimeCore):
         super().__init__(
             clock=clock,
             ids=ids,
-            ring=recorder.ring,
+            recorder=recorder,
             limits=SlidingWindows(),
             ttl_seconds=options.ttl_seconds,
             idle_seconds=options.idle_seconds,
@@ -106,7 +103,6 @@ class Runtime(RuntimeCore):
         )
         self.options = options
         self.registry = registry
-        self.recorder = recorder
         registry.on_change = self.note_change
         registry.on_evict = self.forget_policy_sets
         if options.redact is None:
@@ -198,7 +194,7 @@ class Runtime(RuntimeCore):
     def events_record(
         self,
         session: SessionHeader,
-        *events: tuple[str, dict[str, Any]],
+        *events: NewEvent,
         base: int | None = None,
         span: int | None = None,
     ) -> EventsRecord:
@@ -208,7 +204,7 @@ class Runtime(RuntimeCore):
     def closing_record(
         self,
         session: SessionHeader,
-        *events: tuple[str, dict[str, Any]],
+        *events: NewEvent,
         base: int | None = None,
         span: int | None = None,
     ) -> EventsRecord:
@@ -219,7 +215,7 @@ class Runtime(RuntimeCore):
         self,
         payload: Callable[[str, dict[str, Any]], bytes],
         session: SessionHeader,
-        events: tuple[tuple[str, dict[str, Any]], ...],
+        events: tuple[NewEvent, ...],
         base: int | None,
         span: int | None,
     ) -> EventsRecord:
@@ -235,7 +231,7 @@ class Runtime(RuntimeCore):
     def _payload_at_any_rate(self, event_type: str, payload: dict[str, Any]) -> bytes:
         try:
             text = self.payload(event_type, dict(payload))
-            if len(text) <= _CLOSING_PAYLOAD:
+            if len(text) <= CLOSING_PAYLOAD:
                 return text
             problem = "TooLarge"
         except Exception as error:
@@ -244,11 +240,11 @@ class Runtime(RuntimeCore):
         for key in CLOSING_FIELDS:
             if key in payload:
                 more = kept | {key: payload[key]}
-                kept = more if len(canonical_text(more).encode()) <= _CLOSING_PAYLOAD else kept
+                kept = more if len(canonical_text(more).encode()) <= CLOSING_PAYLOAD else kept
         return canonical_text(kept).encode()
 
     @contextmanager
-    def room(self, size: int = CLOSING_BYTES) -> Iterator[Reservation]:
+    def room(self, size: int = CLOSING_BYTES) -> Iterator[RingRoom]:
         """Room for a record, taken before something happens that has to be recorded. Raises `TraceBackpressure`."""
         reservation = self.recorder.reserve(size)
         try:

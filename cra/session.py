@@ -7,7 +7,7 @@ threads. PROTOCOL: CARP/1.0, TRACE/1.0.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal
 
@@ -30,12 +30,13 @@ from cra.execution.approvals import approval_id as derive_approval_id
 from cra.execution.call import Call, Outcome
 from cra.execution.execute import aexecute, execute
 from cra.execution.idempotency import IdempotencyStore
-from cra.execution.limits import LimitKey, limit_watches
-from cra.hotpath import SessionCore, format_uuid, parse_uuid
+from cra.execution.limits import limit_watches
+from cra.hotpath import RingRoom, SessionCore, format_uuid, parse_uuid
 from cra.reference.match import Facts, scalar_text
+from cra.reference.session_core import NewEvent
 from cra.runtime import Runtime, approval_payload, approval_room
 from cra.timing.clock import NS_PER_SECOND
-from cra.trace.record import REQUEST, RESOLUTION, ResolveRecord, SessionHeader
+from cra.trace.record import REQUEST, RESOLUTION, ResolveRecord
 
 REMEMBERED_REQUESTS = 65_536
 _PLAIN_FIELDS = 3  # request id, operation, goal
@@ -49,40 +50,14 @@ class Session(SessionCore):
     atlas), `parent`, `status` (`"active"` or `"ended"`).
     """
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        header: SessionHeader,
-        *,
-        agent_id: str,
-        goal: str,
-        context: dict[str, Any],
-        scopes: frozenset[str],
-        risk_tier: RiskTier,
-        atlas_ids: frozenset[str] | None,
-        parent: Session | None,
-        on_end: Callable[[Session], None],
-    ) -> None:
-        super().__init__(runtime, header)
-        self.runtime = runtime
-        self.session_id = header.session_id
-        self.trace_id = header.trace_id
-        self.agent_id = agent_id
-        self.goal = goal
-        self.context = context
-        self.scopes = scopes
-        self.risk_tier = risk_tier
-        self.atlas_ids = atlas_ids
-        self.parent = parent
-        self.children: dict[str, Session] = {}
-        self.lineage: tuple[Session, ...] = (self, *(parent.lineage if parent else ()))
-        self.status: Literal["active", "ended"] = "active"
-        self._idempotency: IdempotencyStore | None = None
-        self.open_calls: dict[str, Call] = {}
-        self.limit_keys: set[LimitKey] = set()
-        self.action_count = 0
-        self._on_end = on_end
-        self._request_ids: OrderedDict[str, int] | None = None
+    runtime: Runtime
+    _idempotency: IdempotencyStore | None = None
+    _request_ids: OrderedDict[str, int] | None = None
+
+    @property
+    def lineage(self) -> tuple[Session, ...]:
+        """The session, its parent, and so on. Not kept: it would refer to itself, and wait for the cycle collector."""
+        return (self, *self.ancestors)
 
     def __repr__(self) -> str:
         return f"<Session {self.session_id} of {self.agent_id!r}, {self.status}>"
@@ -154,8 +129,7 @@ class Session(SessionCore):
                 base = runtime.ids.draw(now_ns // 1_000_000)
             if operation == "validate":
                 payload = self._request_payload(plan, ask, request_id or format_uuid(base + REQUEST), operation)
-                received = ("carp.request.received", payload)
-                runtime.recorder.record(runtime.events_record(self.header, received, base=base))
+                self.record(("carp.request.received", payload), base=base)
             else:
                 text, is_payload = self._request_text(plan, ask, request_id or format_uuid(base + REQUEST))
                 template = runtime.template(plan, ruling)
@@ -364,23 +338,32 @@ class Session(SessionCore):
 
     # Life
 
-    def touch(self) -> None:
-        """Check that the session and its ancestors are active, and note that they are used. The session's lock is held.
-
-        Raises `SessionAlreadyEnded`, `SessionExpired`. PROTOCOL: Timing defaults.
-        """
+    def _touch(self) -> None:
         if self.status == "ended":
             raise SessionAlreadyEnded(f"session {self.session_id} has ended; create a new one")
-        now, options = self.runtime.clock.monotonic_ns(), self.runtime.options
+        runtime, now = self.runtime, self.runtime.clock.monotonic_ns()
         for each in self.lineage:
             if each.status == "ended":
                 self.end("cancelled")
                 raise SessionAlreadyEnded(f"session {each.session_id}, the parent, has ended; create a new one")
             idle, life = now - each.active_ns, now - each.started_ns
-            if idle > options.idle_seconds * NS_PER_SECOND or life > options.life_seconds * NS_PER_SECOND:
+            if idle > runtime.idle_ns or life > runtime.life_ns:
                 self.end("timeout")
                 raise SessionExpired(f"session {each.session_id} has expired; create a new one")
             each.active_ns = now
+
+    def _record(self, events: tuple[NewEvent, ...], base: int | None) -> int:
+        recorder = self.runtime.recorder
+        record = self.runtime.events_record(self.header, *events, base=base)
+        recorder.record(record)
+        self.number = recorder.queue.number(self.session_id)
+        return record.base
+
+    def _record_last(
+        self, room: RingRoom, event_type: str, payload: dict[str, Any], base: int | None, span: int | None
+    ) -> None:
+        room.record(self.runtime.closing_record(self.header, (event_type, payload), base=base, span=span))
+        self.number = self.runtime.recorder.queue.number(self.session_id)
 
     def end(self, reason: EndReason = "completed") -> None:
         """Close the session and its trace. Executions still open are closed as unknown. Raises `SessionAlreadyEnded`."""
@@ -388,7 +371,7 @@ class Session(SessionCore):
             if self.status == "ended":
                 raise SessionAlreadyEnded(f"session {self.session_id} has ended already")
             runtime = self.runtime
-            room = runtime.recorder.reserve()
+            room = runtime.reserve()
             try:
                 if self.open_calls:
                     for call in list(self.open_calls.values()):
@@ -396,18 +379,18 @@ class Session(SessionCore):
                 self.status = "ended"
                 self.forget_shortcut()  # before the record: what interrupts this may resolve
                 payload = {
-                    "reason": reason,
-                    "duration_ms": (runtime.clock.monotonic_ns() - self.started_ns) // 1_000_000,
                     "action_count": self.action_count,
+                    "duration_ms": (runtime.clock.monotonic_ns() - self.started_ns) // 1_000_000,
+                    "reason": reason,
                 }
-                room.record(runtime.closing_record(self.header, ("session.ended", payload)))
+                self.record_last(room, "session.ended", payload)
             finally:
                 if room.held:
                     room.release()
             runtime.approvals.end_session(self.session_id)
             self.forget_resolutions()
             self._request_ids = None
-        self._on_end(self)
+        self.on_end(self)
 
 
 def effective_tier(host: RiskTier, asked: RiskTier | None) -> RiskTier:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from cra.carp.conditions import RISK_TIERS, RiskTier
 from cra.carp.request import copy_context
@@ -51,21 +51,20 @@ class SessionTable:
         session_id: str | None,
     ) -> Session:
         """See `Resolver.create_session`."""
-        _check_text("agent_id", agent_id, MAX_AGENT_ID)
-        _check_text("goal", goal, MAX_GOAL)
+        if not isinstance(agent_id, str) or not 1 <= len(agent_id) <= MAX_AGENT_ID:
+            raise _no_text("agent_id", MAX_AGENT_ID)
+        if not isinstance(goal, str) or not 1 <= len(goal) <= MAX_GOAL:
+            raise _no_text("goal", MAX_GOAL)
         if risk_tier not in RISK_TIERS:
             raise InvalidCARPRequest(f"risk_tier is one of {', '.join(RISK_TIERS)}", path="/risk_tier")
         if parent is not None and not isinstance(parent, (Session, str)):
             raise InvalidCARPRequest("a Session or its id is needed", path="/parent")
         ancestor = self.get(parent) if isinstance(parent, str) else parent
-        host = _Host(
-            {} if context is None else copy_context(context),
-            _names("scopes", scopes),
-            risk_tier,
-            _names("atlas_ids", atlas_ids),
-        )
+        context = {} if context is None else copy_context(context)
+        allowed = None if scopes is None else _names("scopes", scopes)
+        selection = None if atlas_ids is None else _names("atlas_ids", atlas_ids)
         if ancestor is not None:
-            host = host.below(ancestor)
+            context, allowed, risk_tier, selection = _below(ancestor, context, allowed, risk_tier, selection)
         runtime = self._runtime
         base = runtime.ids.draw(runtime.clock.now_ns() // 1_000_000)
         header = SessionHeader(
@@ -73,52 +72,40 @@ class SessionTable:
             format_uuid(base + 1),
             format_uuid(base + 2),
         )
-        given = session_id is not None
+        session = Session(
+            runtime,
+            header,
+            agent_id,
+            goal,
+            context,
+            allowed or frozenset(),
+            risk_tier,
+            selection,
+            ancestor,
+            self._let_go,
+        )
         registry = runtime.registry
-        registry.pin(host.atlas_ids)
+        registry.pin(selection)
         try:
             if ancestor is None:
-                return self._enter(header, base, agent_id, goal, host, None, given)
-            with ancestor.lock:
-                ancestor.touch()  # may end it, and so takes the table's lock after those of sessions, as all do
-                return self._enter(header, base, agent_id, goal, host, ancestor, given)
+                self._enter(session, base, given=session_id is not None)
+            else:
+                with ancestor.lock:
+                    ancestor.touch()  # may end it, and so takes the table's lock after those of sessions, as all do
+                    self._enter(session, base, given=session_id is not None)
         except BaseException:
-            registry.unpin(host.atlas_ids)
+            registry.unpin(selection)
             raise
-
-    def _enter(
-        self,
-        header: SessionHeader,
-        base: int,
-        agent_id: str,
-        goal: str,
-        host: _Host,
-        parent: Session | None,
-        given: bool,
-    ) -> Session:
-        """Make the session, record its start, and have it found from then on. `given`: its id is the host's."""
-        runtime, session_id = self._runtime, header.session_id
-        with self._lock:
-            self._check_new(agent_id, session_id, given=given)
-            session = Session(
-                runtime,
-                header,
-                agent_id=agent_id,
-                goal=goal,
-                context=host.context,
-                scopes=host.scopes or frozenset(),
-                risk_tier=host.risk_tier,
-                atlas_ids=host.atlas_ids,
-                parent=parent,
-                on_end=self._let_go,
-            )
-            started = {"agent_id": agent_id, "goal": goal} | _session_facts(session)
-            runtime.recorder.record(runtime.events_record(header, ("session.started", started), base=base + 2))
-            session.number = runtime.recorder.queue.number(session_id)
-            runtime.sessions[session_id] = session
-            if parent is not None:
-                parent.children[session_id] = session
         return session
+
+    def _enter(self, session: Session, base: int, *, given: bool) -> None:
+        """Record the start of a session, and have it found from then on. `given`: its id is the host's."""
+        with self._lock:
+            self._check_new(session.agent_id, session.session_id, given=given)
+            session.record(("session.started", _start(session)), base=base + 2)
+            self._runtime.sessions[session.session_id] = session
+            if session.parent is not None:
+                session.parent.children[session.session_id] = session
 
     def _check_new(self, agent_id: str, session_id: str, *, given: bool) -> None:
         if self._closed:
@@ -182,49 +169,43 @@ def _end_quietly(session: Session) -> bool:
     return True
 
 
-class _Host(NamedTuple):
-    """What the host says of a session; `scopes` None where it says nothing."""
-
-    context: dict[str, Any]
-    scopes: frozenset[str] | None
-    risk_tier: RiskTier
-    atlas_ids: frozenset[str] | None
-
-    def below(self, parent: Session) -> _Host:
-        """The same, narrowed to what the parent has."""
-        atlas_ids = self.atlas_ids
-        if parent.atlas_ids is not None:
-            atlas_ids = parent.atlas_ids if atlas_ids is None else atlas_ids & parent.atlas_ids
-        return _Host(
-            {**self.context, **parent.context},
-            parent.scopes if self.scopes is None else self.scopes & parent.scopes,
-            max(self.risk_tier, parent.risk_tier, key=RISK_TIERS.index),
-            atlas_ids,
-        )
+def _below(
+    parent: Session,
+    context: dict[str, Any],
+    scopes: frozenset[str] | None,
+    risk_tier: RiskTier,
+    atlas_ids: frozenset[str] | None,
+) -> tuple[dict[str, Any], frozenset[str], RiskTier, frozenset[str] | None]:
+    """What the host says of a child, narrowed to what its parent has; None where it says nothing."""
+    if parent.atlas_ids is not None:
+        atlas_ids = parent.atlas_ids if atlas_ids is None else atlas_ids & parent.atlas_ids
+    return (
+        {**context, **parent.context},
+        parent.scopes if scopes is None else scopes & parent.scopes,
+        max(risk_tier, parent.risk_tier, key=RISK_TIERS.index),
+        atlas_ids,
+    )
 
 
-def _session_facts(session: Session) -> dict[str, Any]:
-    """What `session.started` says besides agent and goal, where it is not the default; a replay needs it."""
-    facts: dict[str, Any] = {}
+def _start(session: Session) -> dict[str, Any]:
+    """The payload of `session.started`: agent and goal, and what a replay needs where it is not the default."""
+    payload: dict[str, Any] = {"agent_id": session.agent_id, "goal": session.goal}
     if session.atlas_ids is not None:
-        facts["atlas_ids"] = sorted(session.atlas_ids)
+        payload["atlas_ids"] = sorted(session.atlas_ids)
     if session.risk_tier != "low":
-        facts["risk_tier"] = session.risk_tier
+        payload["risk_tier"] = session.risk_tier
     if session.scopes:
-        facts["scopes"] = sorted(session.scopes)
+        payload["scopes"] = sorted(session.scopes)
     if session.parent is not None:
-        facts["parent_session_id"] = session.parent.session_id
-    return facts
+        payload["parent_session_id"] = session.parent.session_id
+    return payload
 
 
-def _check_text(name: str, value: object, most: int) -> None:
-    if not isinstance(value, str) or not 1 <= len(value) <= most:
-        raise InvalidCARPRequest(f"a string of 1 to {most} characters is needed", path=f"/{name}")
+def _no_text(name: str, most: int) -> InvalidCARPRequest:
+    return InvalidCARPRequest(f"a string of 1 to {most} characters is needed", path=f"/{name}")
 
 
-def _names(field: str, given: Iterable[str] | None) -> frozenset[str] | None:
-    if given is None:
-        return None
+def _names(field: str, given: Iterable[str]) -> frozenset[str]:
     names = None if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
     if names is None or not all(isinstance(name, str) for name in names):
         raise InvalidCARPRequest("a list of strings is needed", path=f"/{field}")

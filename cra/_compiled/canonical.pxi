@@ -135,7 +135,7 @@ cdef int _put_quoted(Writer *w, const char *text, size_t length) except -1:
     out[0] = c'"'
     w.length += 1
     while length > 0:
-        piece = min(length, 4096)
+        piece = min(length, <size_t>4096)
         out = room_for(w, 6 * piece)
         w.length = cra_put_escaped(out, text, piece) - w.start
         text += piece

@@ -7,29 +7,17 @@ from cpython.unicode cimport PyUnicode_CheckExact, PyUnicode_AsUTF8AndSize, PyUn
 from cpython.tuple cimport PyTuple_GET_SIZE, PyTuple_GET_ITEM
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
-from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
-import threading as _threading
-
-from cra.timing.clock import SystemClock as _SystemClock
+from _thread import RLock as _RLock
 
 MAX_GOAL = 10_000
 REMEMBERED_RESOLUTIONS = 1_024
 cdef enum:
     _MAX_GOAL = 10_000
     _REMEMBERED = 1_024
-    _NS_PER_SECOND = 1_000_000_000
-    _NS_PER_MS = 1_000_000
-    _FOR_EVER_NS_LOG2 = 62
     _RESOLVE_KIND = 2
     _RESOLVE_BYTES = 48
     _HAS_REQUEST_ID_FLAG = 2
-
-
-cdef inline int64_t _read_clock(int which) noexcept:
-    cdef timespec now
-    clock_gettime(which, &now)
-    return <int64_t>now.tv_sec * _NS_PER_SECOND + now.tv_nsec
 
 
 cdef class SessionLock:
@@ -39,7 +27,7 @@ cdef class SessionLock:
     cdef int depth
 
     def __cinit__(self):
-        self._lock = _threading.RLock()
+        self._lock = _RLock()
         self.depth = 0
 
     def acquire(self, blocking=True, timeout=-1):
@@ -66,54 +54,14 @@ cdef class SessionLock:
         self._lock.release()
 
 
-cdef class RuntimeCore:
-    """What the resolves of all sessions of a runtime share; see `cra.reference.session_core.RuntimeCore`."""
-
-    cdef public object clock, ids
-    cdef readonly type resolution_type
-    cdef readonly Ring ring
-    cdef readonly SlidingWindows limits
-    cdef public int64_t epoch, resolutions, idle_ns, life_ns, ttl_seconds
-    cdef public bint direct
-    cdef bint _system_clock, _random_ids
-
-    def __init__(
-        self,
-        *,
-        clock,
-        ids,
-        Ring ring not None,
-        SlidingWindows limits not None,
-        ttl_seconds,
-        idle_seconds,
-        life_seconds,
-        type resolution_type not None,
-    ):
-        self.clock = clock
-        self.ids = ids
-        self.ring = ring
-        self.limits = limits
-        self.ttl_seconds = ttl_seconds
-        self.idle_ns = int(min(idle_seconds * _NS_PER_SECOND, 2 ** _FOR_EVER_NS_LOG2))
-        self.life_ns = int(min(life_seconds * _NS_PER_SECOND, 2 ** _FOR_EVER_NS_LOG2))
-        self.resolution_type = resolution_type
-        self.epoch = 0
-        self.direct = False
-        self.resolutions = 0
-        self._system_clock = type(clock) is _SystemClock
-        self._random_ids = type(ids) is RandomIds
-
-    def note_change(self):
-        """The atlases have changed: no shortcut holds any more."""
-        self.epoch += 1
-
-
 cdef class SessionCore:
-    """The part of a session that a resolve touches; see `cra.reference.session_core.SessionCore`."""
+    """What a session is, and the part of it that resolves and records touch; see `cra.reference.session_core.SessionCore`."""
 
-    cdef readonly RuntimeCore runtime_core
+    cdef readonly RuntimeCore runtime
     cdef readonly object header
-    cdef public object lock
+    cdef public object session_id, trace_id, agent_id, goal, context, scopes, risk_tier, atlas_ids
+    cdef public object parent, ancestors, on_end, status, children, open_calls, limit_keys, lock
+    cdef public Py_ssize_t action_count
     cdef SessionLock _own_lock
     cdef public uint64_t number
     cdef public int64_t started_ns, active_ns
@@ -126,12 +74,30 @@ cdef class SessionCore:
     cdef list _recent
     cdef Py_ssize_t _oldest
 
-    def __init__(self, RuntimeCore runtime not None, header):
-        self.runtime_core = runtime
+    def __init__(
+        self, RuntimeCore runtime not None, header, agent_id, goal, context, scopes, risk_tier, atlas_ids, parent, on_end
+    ):
+        self.runtime = runtime
         self.header = header
+        self.session_id = header.session_id
+        self.trace_id = header.trace_id
+        self.agent_id = agent_id
+        self.goal = goal
+        self.context = context
+        self.scopes = scopes
+        self.risk_tier = risk_tier
+        self.atlas_ids = atlas_ids
+        self.parent = parent
+        self.ancestors = () if parent is None else parent.lineage
+        self.on_end = on_end
+        self.status = "active"
+        self.children = {}
+        self.open_calls = {}
+        self.limit_keys = set()
+        self.action_count = 0
         self.lock = self._own_lock = SessionLock()
         self.number = 0
-        self.started_ns = self.active_ns = runtime.clock.monotonic_ns()
+        self.started_ns = self.active_ns = runtime.monotonic_ns()
         self._recent = []
 
     def resolve(
@@ -178,7 +144,7 @@ cdef class SessionCore:
         return None if self._plan is None else self._take_shortcut(goal, request_id)
 
     cdef object _take_shortcut(self, object goal, object request_id):
-        cdef RuntimeCore runtime = self.runtime_core
+        cdef RuntimeCore runtime = self.runtime
         if not runtime.direct or self._epoch != runtime.epoch or self._own_lock.depth or self.lock is not self._own_lock:
             return None
         if not PyUnicode_CheckExact(goal) or not 1 <= PyUnicode_GET_LENGTH(goal) <= _MAX_GOAL:
@@ -187,11 +153,7 @@ cdef class SessionCore:
         cdef object plan = self._plan, ruling = self._ruling
         cdef GoalSelector selector = self._selector
         cdef Watches watches = self._watches
-        cdef int64_t now_ns, monotonic_ns
-        if runtime._system_clock:
-            now_ns, monotonic_ns = _read_clock(CLOCK_REALTIME), _read_clock(CLOCK_MONOTONIC)
-        else:
-            now_ns, monotonic_ns = runtime.clock.now_ns(), runtime.clock.monotonic_ns()
+        cdef int64_t now_ns = runtime.now_ns(), monotonic_ns = runtime.monotonic_ns()
         if self._second != -1 and self._second != now_ns // _NS_PER_SECOND:
             return None
         if monotonic_ns - self.active_ns > runtime.idle_ns or monotonic_ns - self.started_ns > runtime.life_ns:
@@ -211,15 +173,10 @@ cdef class SessionCore:
         cdef tuple injected = <tuple>PyTuple_GET_ITEM(blocks, 0)
         cdef tuple cut = <tuple>PyTuple_GET_ITEM(blocks, 1)
         cdef uint8_t base[16]
-        cdef bytes drawn
-        if runtime._random_ids:
-            _draw_uuid7(now_ns // _NS_PER_MS, base)
-        else:
-            drawn = runtime.ids.draw(now_ns // _NS_PER_MS).to_bytes(16, "big")
-            memcpy(base, <const char *>drawn, 16)
+        runtime.draw(now_ns, base)
         if not runtime.direct or self._epoch != runtime.epoch or self._own_lock.depth or self._plan is not plan:
             return _uuid_number(base)
-        if not self._record(base, now_ns, injected, cut, text, text_length, request_id):
+        if not self._record_resolve(base, now_ns, injected, cut, text, text_length, request_id):
             return _uuid_number(base)
         self.active_ns = monotonic_ns
         cdef object resolution = new_resolution(
@@ -240,7 +197,7 @@ cdef class SessionCore:
         runtime.resolutions += 1
         return resolution
 
-    cdef bint _record(
+    cdef bint _record_resolve(
         self,
         const uint8_t *base,
         int64_t now_ns,
@@ -258,7 +215,7 @@ cdef class SessionCore:
         if request_id is not None:
             _put_uuid_text(given, request_id)
             length += 16
-        cdef cra_ring *ring = self.runtime_core.ring.ring
+        cdef cra_ring *ring = self.runtime.ring.ring
         if injected_count > 0xFFFF or cut_count > 0xFFFF:
             return False  # the long way says what is wrong
         cdef uint8_t *record = <uint8_t *>cra_ring_claim(ring, length, &position)
@@ -331,3 +288,36 @@ cdef class SessionCore:
     def forget_resolutions(self):
         self._recent = []
         self._oldest = 0
+
+    def touch(self):
+        """Check that the session is active, and note that it is used; see `cra.reference.session_core.SessionCore.touch`."""
+        cdef RuntimeCore runtime = self.runtime
+        cdef int64_t now
+        if self.parent is None and self.status == "active":
+            now = runtime.monotonic_ns()
+            if now - self.active_ns <= runtime.idle_ns and now - self.started_ns <= runtime.life_ns:
+                self.active_ns = now
+                return
+        self._touch()
+
+    def record(self, *events, base=None):
+        """Record events as of now; see `cra.reference.session_core.SessionCore.record`."""
+        cdef uint8_t used[16]
+        cdef bint has_base = base is not None
+        if self.runtime.direct:
+            if has_base:
+                _put_uuid_number(used, base)
+            if _put_events(self, events, None, None, used, &has_base):
+                return _uuid_number(used)
+            if has_base:
+                base = _uuid_number(used)
+        return self._record(events, base)
+
+    def record_last(self, RingRoom room not None, event_type, payload, span=None):
+        """Record the event that closes something; see `cra.reference.session_core.SessionCore.record_last`."""
+        cdef uint8_t used[16]
+        cdef bint has_base = False
+        if self.runtime.direct:
+            if _put_events(self, ((event_type, payload),), room, span, used, &has_base):
+                return
+        self._record_last(room, event_type, payload, _uuid_number(used) if has_base else None, span)

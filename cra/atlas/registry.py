@@ -20,7 +20,6 @@ from cra.errors import AtlasAlreadyLoaded, AtlasLoadError, AtlasNotFound, Confli
 
 DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
 MAX_LOAD_THREADS = 8
-_EVERYTHING = (None,)
 
 Source = str | os.PathLike[str] | Mapping[str, Any] | Atlas
 
@@ -81,8 +80,9 @@ class AtlasRegistry:
         self._hard_limit = hard_limit
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
-        self._pins: dict[str | None, int] = {}
-        """How many sessions use an atlas; under None, how many use all of them."""
+        self._pins: dict[str, int] = {}
+        """How many sessions use an atlas, of those that do not use all of them."""
+        self._pins_of_all = 0
         self._uses = 0
         self.generation = 0
         self.on_change: Callable[[], None] = lambda: None
@@ -144,20 +144,26 @@ class AtlasRegistry:
     def pin(self, atlas_ids: frozenset[str] | None) -> None:
         """A session uses these (None: all): they and the overlays stay in memory. Raises `AtlasNotFound`."""
         with self._lock:
-            for atlas_id in sorted(atlas_ids or ()):
+            if atlas_ids is None:
+                self._pins_of_all += 1
+                return
+            for atlas_id in sorted(atlas_ids):
                 self._entry(atlas_id)
-            for pinned in _EVERYTHING if atlas_ids is None else atlas_ids:
-                self._pins[pinned] = self._pins.get(pinned, 0) + 1
+            for atlas_id in atlas_ids:
+                self._pins[atlas_id] = self._pins.get(atlas_id, 0) + 1
 
     def unpin(self, atlas_ids: frozenset[str] | None) -> None:
         """The counterpart of `pin`, once for each."""
         with self._lock:
-            for pinned in _EVERYTHING if atlas_ids is None else atlas_ids:
-                left = self._pins[pinned] - 1
+            if atlas_ids is None:
+                self._pins_of_all -= 1
+                return
+            for atlas_id in atlas_ids:
+                left = self._pins[atlas_id] - 1
                 if left:
-                    self._pins[pinned] = left
+                    self._pins[atlas_id] = left
                 else:
-                    del self._pins[pinned]
+                    del self._pins[atlas_id]
 
     def _entry(self, atlas_id: str) -> _Entry:
         try:
@@ -228,7 +234,7 @@ class AtlasRegistry:
             self.on_evict()
 
     def _evictable(self, entry: _Entry) -> bool:
-        if entry.atlas is None or entry.origin is None or None in self._pins:
+        if entry.atlas is None or entry.origin is None or self._pins_of_all:
             return False
         return entry.info.atlas_id not in self._pins and not (entry.overlay and self._pins)
 

@@ -37,15 +37,15 @@ from cra.execution.idempotency import Entry, Settled
 from cra.execution.limits import charges, limit_key, limit_state
 from cra.execution.parameters import check_parameters, copy_json, private_copy
 from cra.execution.running import Executor, ExecutorCancelled, ExecutorTimeout, ExecutorUnavailable
-from cra.hotpath import canonical_json, format_uuid
+from cra.hotpath import RingRoom, canonical_json, format_uuid
 from cra.ids import UUID_PATTERN
 from cra.reference.resolve import DENIED, Verdict
+from cra.reference.session_core import NewEvent
 from cra.runtime import approval_payload, approval_room
 from cra.timing.clock import NS_PER_SECOND
 from cra.timing.rate_limit import LimitReached
 from cra.timing.rate_limit import Reservation as Spent
-from cra.trace.record import EXECUTION, EventsRecord
-from cra.trace.record_queue import Reservation as Room
+from cra.trace.record import EXECUTION
 
 if TYPE_CHECKING:
     from cra.atlas.manifest import Action
@@ -98,10 +98,10 @@ class Call:
     _started_ns = 0
     _returns: Schema | None = None
     _entry: Entry | None = None
-    _room: Room | None = None
+    _room: RingRoom | None = None
     """Room for the closing record, as long as that is to be written."""
     # What is given back where the executor is not called.
-    _reserved: Room | None = None
+    _reserved: RingRoom | None = None
     _spent: Spent | None = None
     _used: tuple[Approval, ...] = ()
 
@@ -269,7 +269,8 @@ class Call:
                 self._refuse(error, error.message)
             if approval.status == "rejected":
                 self._deny("Approval rejected", policy.policy_id)
-            room.record(self._record(("approval.requested", approval_payload(approval))))
+            events = self._requested(), ("approval.requested", approval_payload(approval))
+            room.record(self.runtime.events_record(self.session.header, *events))
         raise ActionRequiresApproval(
             f"{self.action_id} needs the approval {approval.approval_id} (policy {policy.policy_id!r}); have it granted,"
             " then execute again",
@@ -289,15 +290,12 @@ class Call:
             if used is None:  # another call with the same parameters was quicker
                 self._ask_approval(policy)
             self._used = (*self._used, used)
-        self._reserved = room = runtime.recorder.reserve()
+        self._reserved = room = runtime.reserve()
         with session.lock:
             session.touch()
-            start = self._record(
-                ("action.approved", {"action_id": self.action_id, "resolution_id": self.resolution_id})
-            )
-            runtime.recorder.record(start)
-            self._base = start.base
-            self.execution_id = execution_id = format_uuid(start.base + EXECUTION)
+            approved = {"action_id": self.action_id, "resolution_id": self.resolution_id}
+            self._base = base = self._record(("action.approved", approved))
+            self.execution_id = execution_id = format_uuid(base + EXECUTION)
             self._room = room
             self._started_ns = runtime.clock.monotonic_ns()
             session.open_calls[execution_id] = self
@@ -344,7 +342,7 @@ class Call:
             payload["policy_id"] = policy_id
         with self.session.lock:
             if self.session.status == "active":
-                self.runtime.recorder.record(self._record(("action.denied", payload)))
+                self._record(("action.denied", payload))
         raise error
 
     def _deny(self, reason: str, policy_id: str | None) -> NoReturn:
@@ -386,9 +384,9 @@ class Call:
             )
         payload = {
             "action_id": self.action_id,
-            "resolution_id": self.resolution_id,
-            "execution_id": self.execution_id,
             "duration_ms": duration_ms,
+            "execution_id": self.execution_id,
+            "resolution_id": self.resolution_id,
             "result_hash": self.runtime.hash(kept),
         }
         if not self._close("action.executed", payload):
@@ -435,10 +433,10 @@ class Call:
             if settled.error is not None:
                 failure = self._failure(settled.error.code, "a replayed failure", _effect(settled.error))
                 replayed = ("action.failed", failure | {"duration_ms": 0, "replayed": True})
-                self.runtime.recorder.record(self._record(approved, replayed))
+                self._record(approved, replayed)
                 raise settled.error
             payload = {"duration_ms": 0, "result_hash": self.runtime.hash(settled.result), "replayed": True}
-            self.runtime.recorder.record(self._record(approved, ("action.executed", self._named() | payload)))
+            self._record(approved, ("action.executed", self._named() | payload))
         return Outcome(
             "success", settled.result, self.execution_id, self.action_id, self.resolution_id, 0, replayed=True
         )
@@ -473,9 +471,8 @@ class Call:
             if room is None:
                 return False
             self.session.open_calls.pop(self.execution_id, None)
-            record = self.runtime.closing_record(self.session.header, (event_type, payload), span=self._base)
             try:
-                room.record(record)
+                self.session.record_last(room, event_type, payload, self._base)
             except SessionAlreadyEnded:
                 room.release()
                 return False
@@ -494,12 +491,16 @@ class Call:
     def _elapsed_ms(self) -> int:
         return (self.runtime.clock.monotonic_ns() - self._started_ns) // 1_000_000
 
-    def _record(self, *ending: tuple[str, dict[str, Any]]) -> EventsRecord:
-        """`action.requested` and what came of it."""
-        requested = {"action_id": self.action_id, "resolution_id": self.resolution_id}
+    def _record(self, *ending: NewEvent) -> int:
+        """Record `action.requested` and what came of it. The session's lock is held."""
+        return self.session.record(self._requested(), *ending)
+
+    def _requested(self) -> NewEvent:
+        requested = {"action_id": self.action_id}
         if self.parameters_hash is not None:
             requested["parameters_hash"] = self.parameters_hash
-        return self.runtime.events_record(self.session.header, ("action.requested", requested), *ending)
+        requested["resolution_id"] = self.resolution_id
+        return "action.requested", requested
 
 
 def _effect(error: CRAError) -> str | None:

@@ -67,7 +67,7 @@ def clear(
 def _outcomes(session: Session, ask: Ask, policy_set: PolicySet) -> tuple[Outcomes, ...]:
     """How the conditions turn out now for each member of the lineage."""
     if not policy_set.reads_facts:
-        return ((),) * len(session.lineage)
+        return ((),) * (1 + len(session.ancestors))
     now = session.runtime.clock.now_ns()
     return tuple([policy_set.outcomes(facts) for facts in session.facts(ask, now)])
 

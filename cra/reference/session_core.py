@@ -3,6 +3,10 @@
 A session remembers in a `Shortcut` what its last plain resolve came to. The next one may take it as long as nothing has changed
 that the plan depends on: the atlases (`RuntimeCore.epoch`), the grants of the session (`forget_shortcut`), the second of the
 wall clock where a condition reads it, limits that are not exhausted. Taken or not, the answer and its events are the same.
+
+What else a session records goes by way of the recorder here; the compiled twin puts it into the ring itself where it may
+(`RuntimeCore.direct`), and leaves to the recorder whatever is unusual.
+
 PROTOCOL: Evaluation, Context, Events of a resolve; ARCHITECTURE: hot path.
 """
 
@@ -10,26 +14,39 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from cra.reference.records import encode_resolve
+from cra.reference.ring_room import CLOSING_BYTES
 from cra.timing.clock import NS_PER_SECOND
 
 if TYPE_CHECKING:
     from cra.carp.conditions import RiskTier
     from cra.carp.plan import Plan, Ruling
     from cra.carp.resolution import Resolution
-    from cra.hotpath import Ring, SlidingWindows, Watches
+    from cra.execution.call import Call
+    from cra.execution.limits import LimitKey
+    from cra.hotpath import RingRoom, SlidingWindows, Watches
     from cra.ids import IdSource
+    from cra.session import Session
     from cra.timing.clock import Clock
     from cra.trace.record import SessionHeader
+    from cra.trace.recorder import Recorder
 
 MAX_GOAL: Final = 10_000
 """Characters of a goal."""
 REMEMBERED_RESOLUTIONS: Final = 1_024
+MAX_PAYLOAD: Final = 2 * 2**20
+"""Bytes of the payload of an event that sessions record."""
+RECORD_BYTES: Final = 256
+"""What a record of one event has besides its payload, at most: its frame in the ring, the ids, the type."""
+CLOSING_PAYLOAD: Final = CLOSING_BYTES - RECORD_BYTES
+"""Bytes of the payload of an event whose room was taken before."""
 _FOR_EVER_NS: Final = 2**62
+NewEvent = tuple[str, dict[str, Any]]
+"""The type and the payload of an event to record."""
 SessionLock = threading.RLock
 """The lock of a session; reentrant."""
 
@@ -64,7 +81,7 @@ class RuntimeCore:
         *,
         clock: Clock,
         ids: IdSource,
-        ring: Ring,
+        recorder: Recorder,
         limits: SlidingWindows,
         ttl_seconds: int,
         idle_seconds: float,
@@ -73,7 +90,8 @@ class RuntimeCore:
     ) -> None:
         self.clock = clock
         self.ids = ids
-        self.ring = ring
+        self.recorder = recorder
+        self.ring = recorder.ring
         self.limits = limits
         self.ttl_seconds = ttl_seconds
         self.idle_ns = int(min(idle_seconds * NS_PER_SECOND, _FOR_EVER_NS))
@@ -87,13 +105,49 @@ class RuntimeCore:
         """The atlases have changed: no shortcut holds any more."""
         self.epoch += 1
 
+    def reserve(self) -> RingRoom:
+        """Room for a record that closes something. Raises `TraceBackpressure`."""
+        return self.recorder.reserve()
+
 
 class SessionCore:
-    """The part of a session that a resolve touches. `number` is what the ring calls the session."""
+    """What a session is, and the part of it that resolves and records touch.
 
-    def __init__(self, runtime: RuntimeCore, header: SessionHeader) -> None:
-        self.runtime_core = runtime
+    `number` is what the ring calls the session, 0 before its first record and after its last. `ancestors` are its parent, that
+    one's parent, and so on. `on_end` is called with the session when it has ended.
+    """
+
+    def __init__(
+        self,
+        runtime: RuntimeCore,
+        header: SessionHeader,
+        agent_id: str,
+        goal: str,
+        context: dict[str, Any],
+        scopes: frozenset[str],
+        risk_tier: RiskTier,
+        atlas_ids: frozenset[str] | None,
+        parent: Session | None,
+        on_end: Callable[[Session], None],
+    ) -> None:
+        self.runtime = runtime
         self.header = header
+        self.session_id = header.session_id
+        self.trace_id = header.trace_id
+        self.agent_id = agent_id
+        self.goal = goal
+        self.context = context
+        self.scopes = scopes
+        self.risk_tier = risk_tier
+        self.atlas_ids = atlas_ids
+        self.parent = parent
+        self.ancestors: tuple[Session, ...] = () if parent is None else parent.lineage
+        self.on_end = on_end
+        self.status: Literal["active", "ended"] = "active"
+        self.children: dict[str, Session] = {}
+        self.open_calls: dict[str, Call] = {}
+        self.limit_keys: set[LimitKey] = set()
+        self.action_count = 0
         self.lock: AbstractContextManager[object] = SessionLock()
         self.number = 0
         self.started_ns = self.active_ns = runtime.clock.monotonic_ns()
@@ -130,7 +184,7 @@ class SessionCore:
             and context_budget is None
         ):
             found = self.take_shortcut(goal, None)
-            if isinstance(found, self.runtime_core.resolution_type):
+            if isinstance(found, self.runtime.resolution_type):
                 return found
             base = found if isinstance(found, int) else None
         return self._resolve(
@@ -146,7 +200,7 @@ class SessionCore:
             return self._take_shortcut(goal, request_id)
 
     def _take_shortcut(self, goal: str, request_id: str | None) -> Resolution | int | None:
-        runtime, shortcut = self.runtime_core, self._shortcut
+        runtime, shortcut = self.runtime, self._shortcut
         if shortcut is None or not runtime.direct or shortcut.epoch != runtime.epoch:
             return None
         if type(goal) is not str or not 1 <= len(goal) <= MAX_GOAL:
@@ -222,6 +276,48 @@ class SessionCore:
 
     def forget_resolutions(self) -> None:
         self._recent, self._oldest = [], 0
+
+    def touch(self) -> None:
+        """Check that the session and its ancestors are active, and note that they are used. The session's lock is held.
+
+        Raises `SessionAlreadyEnded`, `SessionExpired`. PROTOCOL: Timing defaults.
+        """
+        if self.status == "active" and self.parent is None:
+            runtime, now = self.runtime, self.runtime.clock.monotonic_ns()
+            if now - self.active_ns <= runtime.idle_ns and now - self.started_ns <= runtime.life_ns:
+                self.active_ns = now
+                return
+        self._touch()
+
+    def record(self, *events: NewEvent, base: int | None = None) -> int:
+        """Record events as of now, and return the id that theirs derive from: `base`, or a draw. The session's lock is held.
+
+        Raises `TraceBackpressure`, and `InvalidTraceEvent` for what has no place in a trace.
+        """
+        return self._record(events, base)
+
+    def record_last(self, room: RingRoom, event_type: str, payload: dict[str, Any], span: int | None = None) -> None:
+        """Record, in its room, the event that closes something that has happened. The session's lock is held.
+
+        `span` is the id that its first record derived from, where it had two. Raises nothing that the event could avoid.
+        """
+        self._record_last(room, event_type, payload, None, span)
+
+    # The long ways
+
+    @abstractmethod
+    def _touch(self) -> None:
+        """`touch` for a session that has ancestors, or ends here or has ended."""
+
+    @abstractmethod
+    def _record(self, events: tuple[NewEvent, ...], base: int | None) -> int:
+        """`record` by way of the recorder."""
+
+    @abstractmethod
+    def _record_last(
+        self, room: RingRoom, event_type: str, payload: dict[str, Any], base: int | None, span: int | None
+    ) -> None:
+        """`record_last` by way of the recorder."""
 
     @abstractmethod
     def _resolve(

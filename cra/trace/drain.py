@@ -11,11 +11,11 @@ import threading
 from typing import Final
 
 from cra.errors import StorageError
-from cra.hotpath import Expander
+from cra.hotpath import Expander, RingRoom
 from cra.trace.flushing import FlushLevel
 from cra.trace.outbox import LONGEST_PAUSE, Outbox
 from cra.trace.record import Record
-from cra.trace.record_queue import RecordQueue, Reservation
+from cra.trace.record_queue import RecordQueue
 
 _BATCH_BYTES: Final = 1024 * 1024
 _BACKLOG_BYTES: Final = 16 * 1024 * 1024
@@ -61,7 +61,7 @@ class Drain:
             self._queue.put(record)
             self._store_now()
 
-    def record_reserved_now(self, reservation: Reservation, record: Record) -> None:
+    def record_reserved_now(self, reservation: RingRoom, record: Record) -> None:
         """`record_now` for a reserved record: a failing backend is for the next caller, since this record is not refused."""
         with self.busy:
             self._queue.claim(reservation, record)

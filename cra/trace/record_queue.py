@@ -14,8 +14,9 @@ from itertools import count
 from typing import Final, Literal
 
 from cra.errors import InternalError, InvalidTraceEvent, SessionAlreadyEnded, TraceBackpressure
-from cra.hotpath import Ring, encode_events
+from cra.hotpath import Ring, RingRoom, encode_events
 from cra.reference.records import encode_forget, encode_resolve
+from cra.reference.ring_room import CLOSING_BYTES
 from cra.timing.clock import NS_PER_SECOND, SystemClock
 from cra.trace.definitions import Definitions
 from cra.trace.loss import Loss, LossLedger
@@ -23,8 +24,6 @@ from cra.trace.record import EventsRecord, Record, SessionHeader
 
 Overflow = Literal["block", "fail", "drop"]
 State = Literal["open", "closing", "closed", "forked"]
-CLOSING_BYTES: Final = 2_048
-"""Room for a record of one event that closes something; `Runtime.closing_record` keeps to it."""
 LOSS_BYTES: Final = 512
 """Room for the record of a loss."""
 _SLICE_SECONDS = 0.05  # how often a caller that waits for room looks whether the recorder is closing
@@ -51,24 +50,26 @@ class RecordQueue:
         definitions: Definitions | None = None,
     ) -> None:
         self.ring = ring
-        self._definitions = definitions
+        self.definitions = definitions
         self._ledger = ledger
         self._losses: list[Loss] = []
         self._overflow = overflow
         self._overflow_timeout = overflow_timeout
-        self._on_record = on_record
+        self.on_record = on_record
         self._explain = explain
-        self._numbers: dict[str, int] = {}
+        self.numbers: dict[str, int] = {}
+        """What the ring calls the sessions that have begun and not ended, by session id."""
         self._undefined: dict[str, int] = {}  # numbers of sessions whose first record is not in the ring yet
         self._ended: weakref.WeakSet[SessionHeader] = weakref.WeakSet()
-        self._session_numbers = count(1)
+        self.session_numbers = count(1)
         self._template_numbers = count(1)
         self._forgotten: list[int] = []
         self._state: State = "open"
         self._on_direct: Callable[[bool], None] = _nobody
         # What a reservation has besides its room: where records can be lost, room for the loss that comes before its record.
-        self._spare = LOSS_BYTES if overflow == "drop" else 0
-        self.reservations = 0
+        self.spare = LOSS_BYTES if overflow == "drop" else 0
+        self.rooms: set[RingRoom] = set()
+        """What is reserved."""
         self.lost = 0
         self.refused = 0
         self.make_locks()
@@ -94,6 +95,11 @@ class RecordQueue:
 
     def _tell_direct(self) -> None:
         self._on_direct(self._state == "open" and not self._losses)
+
+    @property
+    def reservations(self) -> int:
+        """How many reservations there are."""
+        return len(self.rooms)
 
     @property
     def has_losses(self) -> bool:
@@ -131,14 +137,14 @@ class RecordQueue:
             except BaseException:
                 self._forgotten.append(gone)
                 raise
-            if self._definitions is not None:
+            if self.definitions is not None:
                 with self.lock:
-                    self._definitions.forget_template(gone, self.ring.head)
+                    self.definitions.forget_template(gone, self.ring.head)
         number = next(self._template_numbers)
         record = make(number)
-        if self._definitions is not None:
+        if self.definitions is not None:
             with self.lock:
-                self._definitions.define_template(number, record)
+                self.definitions.define_template(number, record)
         self._put_bytes(record)
         return number
 
@@ -146,7 +152,7 @@ class RecordQueue:
         """Nobody will name this template again. May be called by a finalizer, at any time."""
         self._forgotten.append(number)
 
-    def reserve(self, use: Callable[[Reservation, Record], None], room: int = CLOSING_BYTES) -> Reservation:
+    def reserve(self, use: Callable[[RingRoom, Record], None], room: int = CLOSING_BYTES) -> RingRoom:
         """Room for one later record of at most `room` bytes, to be given to `use`. Raises as `put` does, and never drops."""
         end: int | None = None
         while True:
@@ -154,11 +160,12 @@ class RecordQueue:
                 if self._state != "open":
                     raise self.refusal()
                 if (not self._losses or self.settle_losses()) and self._reserve(room):
-                    self.reservations += 1
-                    return Reservation(self, use, room, self._spare)
-            end = self._wait_for_room(room + self._spare, end)
+                    reserved = RingRoom(self, use, room, self.spare)
+                    self.rooms.add(reserved)
+                    return reserved
+            end = self._wait_for_room(room + self.spare, end)
 
-    def claim(self, reservation: Reservation, record: Record) -> None:
+    def claim(self, reservation: RingRoom, record: Record) -> None:
         """End a reservation with `record` in its room. Raises `InternalError` if there is none, or too late."""
         with self.lock:
             if self._state in ("closed", "forked"):
@@ -179,7 +186,7 @@ class RecordQueue:
             self._taken(record, number)
             self._end(reservation)
 
-    def give_back(self, reservation: Reservation) -> None:
+    def give_back(self, reservation: RingRoom) -> None:
         """End a reservation without a record. Harmless when it has ended."""
         with self.lock:
             if reservation.held and self.state not in ("closed", "forked"):
@@ -188,7 +195,7 @@ class RecordQueue:
 
     def number(self, session_id: str) -> int:
         """The number that the session's records carry; 0 for one that has none (yet, or any more)."""
-        return self._numbers.get(session_id, 0)
+        return self.numbers.get(session_id, 0)
 
     def settle_losses(self) -> bool:
         """Put what was lost into the ring, before anything that comes after it; False while there is no room for that."""
@@ -215,14 +222,14 @@ class RecordQueue:
         """The number of the record's session, and its bytes. What interrupts this and records gets the same for the same session
         and another for another, whichever comes first."""
         header = record.session
-        number = self._numbers.get(header.session_id, 0)
+        number = self.numbers.get(header.session_id, 0)
         if isinstance(record, EventsRecord):
             define = None
             if not number:
                 define = (header.session_id, header.trace_id, header.span_id)
-                number = self._undefined.setdefault(header.session_id, next(self._session_numbers))
-                if self._definitions is not None:
-                    self._definitions.define_session(number, define)
+                number = self._undefined.setdefault(header.session_id, next(self.session_numbers))
+                if self.definitions is not None:
+                    self.definitions.define_session(number, define)
             data = encode_events(number, record.base, record.time_ns, record.events, span=record.span, define=define)
         else:
             data = encode_resolve(
@@ -241,13 +248,13 @@ class RecordQueue:
                 f"a record of {len(data)} bytes is larger than the {self.ring.max_record} that the ring takes; record less"
             )
         # A signal handler may end a session that the thread it interrupts is about to record in. Its chain must not begin anew.
-        if header.session_id not in self._numbers and header in self._ended:
+        if header.session_id not in self.numbers and header in self._ended:
             raise SessionAlreadyEnded(f"session {header.session_id} has ended; create a new one")
         return number, data
 
     def _taken(self, record: Record, number: int) -> None:
         self._note_session(record, number)
-        self._on_record()
+        self.on_record()
 
     def _note_session(self, record: Record, number: int) -> None:
         """The first record of a session defines its number, the last one ends it."""
@@ -255,18 +262,18 @@ class RecordQueue:
             return
         session_id = record.session.session_id
         self._undefined.pop(session_id, None)
-        self._numbers.setdefault(session_id, number)
+        self.numbers.setdefault(session_id, number)
         if record.events[-1][0] == SESSION_ENDED:
-            self._numbers.pop(session_id, None)
+            self.numbers.pop(session_id, None)
             self._ended.add(record.session)
-            if self._definitions is not None:
-                self._definitions.end_session(number, self.ring.head)
+            if self.definitions is not None:
+                self.definitions.end_session(number, self.ring.head)
 
     def _drop(self, record: Record) -> None:
         self._losses += self._ledger.note(record, "queue_full")
         self._tell_direct()
         self.lost += 1
-        self._on_record()
+        self.on_record()
 
     def _put_bytes(self, data: bytes) -> None:
         end: int | None = None
@@ -280,7 +287,7 @@ class RecordQueue:
                         " fewer atlases"
                     )
                 if self.ring.put(data):
-                    self._on_record()
+                    self.on_record()
                     return
             end = self._wait_for_room(len(data), end)
 
@@ -296,7 +303,7 @@ class RecordQueue:
         self._losses[:0] = self._ledger.reopen(loss)
         return False
 
-    def _settle_reserved(self, reservation: Reservation, record: Record) -> None:
+    def _settle_reserved(self, reservation: RingRoom, record: Record) -> None:
         """Put what was lost of a session before its reserved record, into the room that was taken for that with it."""
 
         def put(data: bytes) -> bool:
@@ -314,14 +321,14 @@ class RecordQueue:
     def _reserve(self, room: int) -> bool:
         if not self.ring.reserve(room):
             return False
-        if not self._spare or self.ring.reserve(self._spare):
+        if not self.spare or self.ring.reserve(self.spare):
             return True
         self.ring.release(room)
         return False
 
-    def _end(self, reservation: Reservation) -> None:
+    def _end(self, reservation: RingRoom) -> None:
         reservation.held = False
-        self.reservations -= 1
+        self.rooms.discard(reservation)
         if reservation.spare:
             self.ring.release(reservation.spare)
         if self._losses:
@@ -348,32 +355,11 @@ class RecordQueue:
             )
             raise TraceBackpressure(f"the trace ring is full ({self.ring.size} bytes){waited}: {reason}")
         with self.lock:
-            self._on_record()  # there may be nobody who drains yet
+            self.on_record()  # there may be nobody who drains yet
             size = min(size + LOSS_BYTES * len(self._losses), self.ring.max_record)  # losses come first
         with suppress(InternalError):  # closed meanwhile: the caller sees that next
             self.ring.wait_room(size, min(left, _SLICE_SECONDS))
         return end
-
-
-class Reservation:
-    """Room for one record (`Recorder.reserve`): use it with `record` or give it back with `release`."""
-
-    __slots__ = ("_queue", "_use", "held", "room", "spare")
-
-    def __init__(self, queue: RecordQueue, use: Callable[[Reservation, Record], None], room: int, spare: int) -> None:
-        self._queue = queue
-        self._use = use
-        self.room = room
-        self.spare = spare
-        self.held = True
-
-    def record(self, record: Record) -> None:
-        """Take the record; it is not refused for want of room or of storage. `InternalError` if used before, or too late."""
-        self._use(self, record)
-
-    def release(self) -> None:
-        """Give the room back. Harmless when it was used or given back before."""
-        self._queue.give_back(self)
 
 
 def _nobody(direct: bool) -> None:

@@ -19,8 +19,9 @@ from typing import Literal, get_args
 import msgspec
 
 from cra.errors import StorageError
-from cra.hotpath import Expander, Ring
+from cra.hotpath import Expander, Ring, RingRoom
 from cra.ids import IdSource
+from cra.reference.ring_room import CLOSING_BYTES
 from cra.storage.base import StorageBackend
 from cra.timing.clock import NS_PER_SECOND, Clock, SystemClock
 from cra.trace.drain import Drain
@@ -29,7 +30,7 @@ from cra.trace.flushing import FlushLevel
 from cra.trace.loss import LossLedger
 from cra.trace.outbox import LONGEST_PAUSE, BackendStats, Outbox
 from cra.trace.record import Record, SessionHeader
-from cra.trace.record_queue import CLOSING_BYTES, Overflow, RecordQueue, Reservation
+from cra.trace.record_queue import Overflow, RecordQueue
 from cra.trace.ring_folder import RingFile
 from cra.trace.subscribe import DEFAULT_CAPACITY as SUBSCRIBER_CAPACITY
 from cra.trace.subscribe import Broadcaster, Subscription, Target
@@ -134,7 +135,7 @@ class Recorder:
         else:
             self.queue.put(record)
 
-    def reserve(self, room: int = CLOSING_BYTES) -> Reservation:
+    def reserve(self, room: int = CLOSING_BYTES) -> RingRoom:
         """Room for one later record of at most `room` bytes, which can then not be refused. Raises as `record` does, and never
         drops."""
         return self.queue.reserve(self._drain.record_reserved_now if self._worker is None else self.queue.claim, room)

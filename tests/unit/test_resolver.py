@@ -13,11 +13,11 @@ import pytest
 import cra
 from cra.errors import StorageError
 from cra.execution import approvals
+from cra.reference.ring_room import CLOSING_BYTES
 from cra.storage.memory import MemoryStorage
 from cra.storage.null import NullStorage
 from cra.testing import SeededIds, VirtualClock
 from cra.trace.event import Event
-from cra.trace.record_queue import CLOSING_BYTES
 from tests.support.rings import full_ring
 
 DENY = {"policy_id": "no", "type": "deny"}

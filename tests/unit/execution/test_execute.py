@@ -13,9 +13,9 @@ import cra
 from cra.errors import StorageError
 from cra.execution.call import MAX_KEY
 from cra.reference.chain import hash_value
+from cra.reference.ring_room import CLOSING_BYTES
 from cra.storage.memory import MemoryStorage
 from cra.trace.event import Event
-from cra.trace.record_queue import CLOSING_BYTES
 from tests.support.rings import full_ring
 
 SECONDS = 60.0
@@ -555,17 +555,17 @@ class TestIdempotency:
         world.resolver.register("a.b", dict)
         session = world.open()
         resolution = session.resolve("x")
-        reserve = session.runtime.recorder.reserve
+        reserve = session.runtime.reserve
         held, go = threading.Event(), threading.Event()
 
-        def refuse_first(*room: int) -> Any:
+        def refuse_first() -> Any:
             if not held.is_set():
                 held.set()
                 assert go.wait(SECONDS)
                 raise cra.TraceBackpressure("full")
-            return reserve(*room)
+            return reserve()
 
-        session.runtime.recorder.reserve = refuse_first
+        session.runtime.reserve = refuse_first
         first = Background(session.execute, "a.b", resolution=resolution, idempotency_key="k")
         assert held.wait(SECONDS)
         second = Background(run, session, "a.b", resolution=resolution, idempotency_key="k")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from cra.errors import InternalError, InvalidTraceEvent, TraceBackpressure
+from cra.hotpath import RingRoom
 from cra.reference.chain import verify_chain
 from cra.trace.record import EventsRecord, ResolveRecord, SessionHeader
-from cra.trace.record_queue import Reservation
 from cra.trace.recorder import Recorder
 from tests.support.rings import full_ring
 
@@ -74,7 +74,7 @@ def test_a_blocked_record_is_taken_when_there_is_room(
     """Blocking waits for room; with `drop` what is not droppable blocks as well, and so does a reservation."""
     recorder = make_recorder(moody, overflow=overflow, overflow_timeout=60)
     hold(recorder, record, moody)
-    reserved: list[Reservation] = []
+    reserved: list[RingRoom] = []
     threads = [
         threading.Thread(target=recorder.record, args=(record(3),)),
         threading.Thread(target=lambda: reserved.append(recorder.reserve())),
