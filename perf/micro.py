@@ -1,7 +1,7 @@
 """Means of what is too short to time call by call, by pyperf: `python -m perf.micro -o FILE`.
 
-With `CRA_PURE_PYTHON=1` it measures the reference. It takes the options of pyperf (`--fast`, `--rigorous`, …). Workers inherit what
-chooses the implementation, and every run has the one that ran in its metadata. `python -m pyperf compare_to pure.json
+With `CRA_PURE_PYTHON=1` it measures the reference. It takes the options of pyperf (`--fast`, `--rigorous`, …). Workers inherit
+what chooses the implementation, and every run has the one that ran in its metadata. `python -m pyperf compare_to pure.json
 compiled.json --table` compares. Run it in the checkout; needs the extra `perf`.
 """
 

@@ -31,6 +31,8 @@ cdef bint _put_events(
     cdef uint8_t *record
     if room is not None and (not room.held or room.spare or room._queue is not runtime._queue):
         return False
+    if defines and session.status == "ended":
+        return False  # its chain must not begin anew
     if runtime._has_definitions and (defines or ends):
         return False  # the queue's lock is theirs, too
     start_writing(&w, space, sizeof(space))
@@ -47,7 +49,7 @@ cdef bint _put_events(
             runtime.draw(now_ns, base)
             has_base[0] = True
         # The clock and the ids may be written in Python, which may have run another thread.
-        if not runtime.direct or (room is not None and not room.held):
+        if not runtime.direct or (room is not None and not room.held) or defines != (session.number == 0):
             return False
         number = next(runtime._session_numbers) if defines else session.number
         if room is None:
@@ -72,6 +74,7 @@ cdef bint _put_events(
         runtime._rooms.discard(room)
     if ends:
         runtime._numbers.pop(session.header.session_id, None)
+        runtime._ended.add(session.header)
         session.number = 0
     elif defines:
         runtime._numbers[session.header.session_id] = session.number = number

@@ -58,7 +58,7 @@ cdef class RuntimeCore:
     cdef public bint direct
     cdef bint _system_clock, _random_ids
     # Of the recorder's queue, which never puts others in their place.
-    cdef object _queue, _use, _session_numbers, _on_record
+    cdef object _queue, _use, _session_numbers, _on_record, _ended
     cdef dict _numbers
     cdef set _rooms
     cdef Py_ssize_t _spare
@@ -92,6 +92,7 @@ cdef class RuntimeCore:
         self._random_ids = type(ids) is RandomIds
         self._queue = queue = recorder.queue
         self._use = queue.claim
+        self._ended = self._queue.ended
         self._session_numbers = queue.session_numbers
         self._on_record = queue.on_record
         self._numbers = queue.numbers

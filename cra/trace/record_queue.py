@@ -60,7 +60,7 @@ class RecordQueue:
         self.numbers: dict[str, int] = {}
         """What the ring calls the sessions that have begun and not ended, by session id."""
         self._undefined: dict[str, int] = {}  # numbers of sessions whose first record is not in the ring yet
-        self._ended: weakref.WeakSet[SessionHeader] = weakref.WeakSet()
+        self.ended: weakref.WeakSet[SessionHeader] = weakref.WeakSet()
         self.session_numbers = count(1)
         self._template_numbers = count(1)
         self._forgotten: list[int] = []
@@ -248,7 +248,7 @@ class RecordQueue:
                 f"a record of {len(data)} bytes is larger than the {self.ring.max_record} that the ring takes; record less"
             )
         # A signal handler may end a session that the thread it interrupts is about to record in. Its chain must not begin anew.
-        if header.session_id not in self.numbers and header in self._ended:
+        if header.session_id not in self.numbers and header in self.ended:
             raise SessionAlreadyEnded(f"session {header.session_id} has ended; create a new one")
         return number, data
 
@@ -265,7 +265,7 @@ class RecordQueue:
         self.numbers.setdefault(session_id, number)
         if record.events[-1][0] == SESSION_ENDED:
             self.numbers.pop(session_id, None)
-            self._ended.add(record.session)
+            self.ended.add(record.session)
             if self.definitions is not None:
                 self.definitions.end_session(number, self.ring.head)
 

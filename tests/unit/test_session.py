@@ -431,8 +431,9 @@ class TestInterrupted:
         ],
         ids=["execute", "refused", "request_approval"],
     )
+    @pytest.mark.parametrize("direct", [True, False])
     def test_session_that_ends_while_its_record_is_made_has_one_chain(
-        self, call: Callable[..., object], make_world: Any, atlas: Any, monkeypatch: pytest.MonkeyPatch
+        self, direct: bool, call: Callable[..., object], make_world: Any, atlas: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A signal handler ends it: what the interrupted call would record after that is refused, and begins no other chain."""
         hold = {"policy_id": "hold", "type": "require_approval", "actions": ["a.d"]}
@@ -444,7 +445,7 @@ class TestInterrupted:
         resolution = session.resolve("x")
         approval_id = resolution.constraints[0].parameters["approvals"][0]["approval_id"]
         before = world.types(session)
-        interrupt(monkeypatch, record_queue, "encode_events", session.end)
+        interrupt_record(monkeypatch, session, direct)
         with pytest.raises(cra.SessionAlreadyEnded):
             call(session, resolution, approval_id)
         assert [] == ran
@@ -452,13 +453,14 @@ class TestInterrupted:
         recorder = world.resolver.stats().recorder
         assert (0, 0, 0) == (recorder.records_lost, recorder.reservations, recorder.ring_reserved)
 
+    @pytest.mark.parametrize("direct", [True, False])
     def test_execution_whose_session_ends_while_its_close_is_recorded_is_unknown(
-        self, make_world: Any, atlas: Any, monkeypatch: pytest.MonkeyPatch
+        self, direct: bool, make_world: Any, atlas: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Its closing record is refused, and the room for it given back."""
         world = make_world(atlas("a.b"))
         session = world.open()
-        world.resolver.register("a.b", lambda: interrupt(monkeypatch, record_queue, "encode_events", session.end))
+        world.resolver.register("a.b", lambda: interrupt_record(monkeypatch, session, direct))
         with pytest.raises(cra.ExecutionError, match="the session ended while it ran"):
             session.execute("a.b", resolution=session.resolve("x"))
         assert "session.ended" == world.types(session)[-1]
@@ -477,6 +479,15 @@ class TestInterrupted:
             session.end()
         assert "session.ended" == world.types(session)[-1]
         assert 0 == world.resolver.stats().recorder.records_lost
+
+
+def interrupt_record(monkeypatch: pytest.MonkeyPatch, session: cra.Session, direct: bool) -> None:
+    """Have the session end while its next record of events is made: for the ring itself, or on the long way to it."""
+    if direct:
+        interrupt(monkeypatch, session.runtime.ids, "draw", session.end)
+    else:
+        session.runtime.direct = False
+        interrupt(monkeypatch, record_queue, "encode_events", session.end)
 
 
 def part_of(session: cra.Session, name: str) -> Any:
