@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -40,6 +41,13 @@ _warm("resolve 117 as is", "the same, GitHub atlas with its limits and context",
 _warm(
     "resolve memory", "golden atlas, into `memory:`: the worker needs the interpreter lock at times", storage="memory:"
 )
+
+
+@latency("resolve disk", "golden atlas, the ring on disk: what is recorded survives the process")
+def resolve_disk(count: int) -> Histogram:
+    with tempfile.TemporaryDirectory() as folder, runtime(ring=folder) as resolver:
+        session = session_of(resolver)
+        return paced(lambda: session.resolve(GOAL), resolver, count, 5_000)
 
 
 @latency("resolve idle", "golden atlas, worker idle: it has caught up before every call")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -39,6 +40,16 @@ def pytest_report_header() -> str:
 def seed() -> int:
     """The seed of this run, for `random.Random(seed)`."""
     return int(os.environ[SEED_VARIABLE])
+
+
+@pytest.fixture
+def untraced() -> Iterator[None]:
+    """For tests whose signal handlers interrupt anything at all: a handler that interrupts coverage's tracer while that holds its
+    lock can hang, and one that raises there leaves the lock held for ever."""
+    before = sys.gettrace()
+    sys.settrace(None)
+    yield
+    sys.settrace(before)
 
 
 @pytest.fixture(scope="module", params=twins.IMPLEMENTATIONS)

@@ -400,6 +400,7 @@ class TestThreads:
         assert last[:2] == (ring.head, ring.tail)
         assert last[3:] == (ring.used, ring.reserved, ring.puts)
 
+    @pytest.mark.usefixtures("untraced")
     def test_a_signal_ends_a_wait_with_what_its_handler_raises(self, make: Callable[..., Any]) -> None:
         """And one whose handler returns does not shorten it."""
         ring = make()
@@ -420,6 +421,7 @@ class TestThreads:
             signal.signal(signal.SIGALRM, before)
         assert 2 == len(calls)
 
+    @pytest.mark.usefixtures("untraced")
     @pytest.mark.parametrize("raises", [False, True])
     def test_what_interrupts_a_put_may_put_too_and_may_raise(self, make: Callable[..., Any], raises: bool) -> None:
         """A signal handler records every fraction of a millisecond: no record is lost or overwritten, and none gets stuck."""
@@ -469,6 +471,7 @@ class TestThreads:
         else:
             assert put == records
 
+    @pytest.mark.usefixtures("untraced")
     def test_what_interrupts_a_look_at_the_room_may_put(self, make: Callable[..., Any]) -> None:
         """Reserved room is there, whatever a signal handler records while it is used or given back."""
         ring = make(2**23)
