@@ -20,12 +20,12 @@ demo: .venv/demo
 test: .venv/test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-# What the gates in ci/ need beyond that: linters, type checker, build front end.
+# What the gates in ci/ need beyond that: linters, type checker, build front end, benchmarks.
 dev: .venv/dev
 
 .venv/demo: extras = cli
 .venv/test: extras = all,test
-.venv/dev: extras = all,test,dev
+.venv/dev: extras = all,test,perf,dev
 
 .venv/demo .venv/test .venv/dev: pyproject.toml setup.py $(COMPILED) | $(BIN)/python
 	@echo "installing cra[$(extras)] into .venv"

@@ -465,7 +465,8 @@ def test_two_readers_of_an_evicted_atlas_get_the_same_one(tmp_path: Path, monkey
 def test_readers_see_the_old_or_the_new(tmp_path: Path) -> None:
     """While one thread replaces, evicts and reloads, every selection of another has each atlas exactly once."""
     registry = AtlasRegistry(cache_bytes=1)
-    registry.load(write(tmp_path, A))
+    path = write(tmp_path, A)  # once: a file that is being written is no atlas
+    registry.load(path)
     registry.load(write(tmp_path, B))
     done = threading.Event()
     problems: list[object] = []
@@ -484,7 +485,7 @@ def test_readers_see_the_old_or_the_new(tmp_path: Path) -> None:
     for reader in readers:
         reader.start()
     for number in range(200):
-        registry.load(manifest(A, f"1.0.{number}") if number % 2 else write(tmp_path, A), replace=True)
+        registry.load(manifest(A, f"1.0.{number}") if number % 2 else path, replace=True)
     done.set()
     for reader in readers:
         reader.join()
