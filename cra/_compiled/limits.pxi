@@ -117,7 +117,7 @@ cdef class Watches:
         self.unused = tuple([_standing(limit, next_cost, 0, None) for _, limit, next_cost in self.limits])
         self._exhausted = _exhausted(self.unused)
 
-    cpdef tuple exhausted(self, tuple states):
+    def exhausted(self, tuple states not None):
         """See `cra.reference.sliding_windows.Watches.exhausted`."""
         return self._exhausted if states is self.unused else _exhausted(states)
 
@@ -156,41 +156,55 @@ cdef class SlidingWindows:
     def __len__(self):
         return len(self._windows)
 
-    cpdef object peek(self, key, limit, now_ns, next_cost=None):
+    def peek(self, key, limit, now_ns, next_cost=None):
         """See `cra.reference.sliding_windows.SlidingWindows.peek`."""
-        state = self._look(key, limit, now_ns, next_cost)
+        cdef bint exhausted
+        state = self._look(key, limit, now_ns, next_cost, &exhausted)
         return _standing(limit, next_cost, 0, None) if state is None else state
 
-    cpdef tuple states(self, Watches watches, now_ns):
+    def states(self, Watches watches not None, now_ns):
         """See `cra.reference.sliding_windows.SlidingWindows.states`."""
+        cdef bint exhausted
+        return self.look_at(watches, now_ns, &exhausted)
+
+    cdef tuple look_at(self, Watches watches, now_ns, bint *exhausted):
+        """The states; and whether any of them may be exhausted."""
         cdef list states = None
-        cdef Py_ssize_t index
+        cdef Py_ssize_t index, count = len(watches.limits)
         cdef tuple watch
-        for index in range(len(watches.limits)):
+        exhausted[0] = len(watches._exhausted) > 0
+        for index in range(count):
             watch = <tuple?>watches.limits[index]
-            state = self._look(watch[0], watch[1], now_ns, watch[2])
-            if state is not None:
-                if states is None:
-                    states = list(watches.unused)
-                states[index] = state
+            state = self._look(watch[0], watch[1], now_ns, watch[2], exhausted)
+            if state is None:
+                continue
+            if count == 1:
+                return (state,)
+            if states is None:
+                states = list(watches.unused)
+            states[index] = state
         return watches.unused if states is None else tuple(states)
 
-    cdef object _look(self, key, limit, now_ns, next_cost):
+    cdef object _look(self, key, limit, now_ns, next_cost, bint *exhausted):
         """The state, None where nothing is counted."""
         cdef PyObject *found = PyDict_GetItemWithError(self._windows, key)
         if found is NULL:
             return None
         cdef _Window window = <_Window>found
         if window._limit is not limit or window._cost is not next_cost:
-            return self._look_anew(key, limit, now_ns, next_cost)
+            return self._look_anew(key, limit, now_ns, next_cost, exhausted)
         now = self._advance(now_ns)
         if window._leaves is None:
-            return _LimitState(window._used, window._remaining, None, window._exhausted)
-        if now >= window._leaves:
-            return self._look_anew(key, limit, now_ns, next_cost)
-        return _LimitState(window._used, window._remaining, window._leaves - now, window._exhausted)
+            reset_after = None
+        elif now < window._leaves:
+            reset_after = window._leaves - now
+        else:
+            return self._look_anew(key, limit, now_ns, next_cost, exhausted)
+        if window._exhausted:
+            exhausted[0] = True
+        return _LimitState(window._used, window._remaining, reset_after, window._exhausted)
 
-    cdef object _look_anew(self, key, limit, now_ns, next_cost):
+    cdef object _look_anew(self, key, limit, now_ns, next_cost, bint *exhausted):
         cdef _Window window
         with self._lock:
             now = self._advance(now_ns)
@@ -199,7 +213,10 @@ cdef class SlidingWindows:
                 return None
             window.expire(now)
             window.adopt(limit.window_ns, now)
-            return window.keep(limit, next_cost, now)
+            state = window.keep(limit, next_cost, now)
+            if window._exhausted:
+                exhausted[0] = True
+            return state
 
     def lock_out(self, lock):
         """See `cra.reference.sliding_windows.SlidingWindows.lock_out`."""

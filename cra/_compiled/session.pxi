@@ -159,9 +159,10 @@ cdef class SessionCore:
         if monotonic_ns - self.active_ns > runtime.idle_ns or monotonic_ns - self.started_ns > runtime.life_ns:
             return None
         cdef tuple states = watches.unused
+        cdef bint exhausted
         if states:
-            states = runtime.limits.states(watches, monotonic_ns)
-            if watches.exhausted(states):
+            states = runtime.limits.look_at(watches, monotonic_ns, &exhausted)
+            if exhausted:
                 return None
         cdef Py_ssize_t text_length
         cdef const char *text
