@@ -21,7 +21,7 @@ from cra.session import Session
 from cra.trace.record import SessionHeader
 
 MAX_AGENT_ID = 255
-REMEMBERED_SESSIONS = 65_536
+REMEMBERED_SESSIONS = 16_384
 
 
 class SessionTable:

@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from perf import one, operations, report, resolves, throughput  # noqa: F401 - three of them register their cases
-from perf.cases import BOTH, CASES
+from perf import one, report
+from perf.cases import BOTH
+from perf.suite import CASES
 
 
 def main() -> None:

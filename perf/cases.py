@@ -1,5 +1,5 @@
-"""What there is to measure: the registry of cases, and the runtime that most of them measure. `perf.resolves`, `perf.operations`
-and `perf.throughput` fill it; each case runs in a process of its own (`perf.one`).
+"""The registry of what there is to measure, and the runtime that most of it measures. `perf.suite` fills it; each case runs in a
+process of its own (`perf.one`).
 """
 
 from __future__ import annotations

@@ -36,8 +36,7 @@ def run(name: str, implementation: str, count: int) -> dict[str, Any]:
 def main() -> None:
     """The child's side."""
     import cra
-    from perf import operations, resolves, throughput  # noqa: F401 - they register their cases
-    from perf.cases import CASES
+    from perf.suite import CASES
 
     name, count = sys.argv[1], int(sys.argv[2])
     case = CASES[name]

@@ -7,7 +7,7 @@ from cpython.dict cimport PyDict_GetItemWithError
 from cpython.object cimport PyObject
 
 from collections import OrderedDict as _OrderedDict
-from threading import Lock as _Lock
+from threading import RLock as _ReentrantLock
 
 from cra.reference.sliding_windows import MAX_BUDGET_ENTRIES, SWEPT_PER_RESERVE
 from cra.reference.sliding_windows import LimitReached as _LimitReached
@@ -150,7 +150,7 @@ cdef class SlidingWindows:
 
     def __init__(self, max_budget_entries=MAX_BUDGET_ENTRIES):
         self._max_budget_entries = max_budget_entries
-        self._lock = _Lock()
+        self._lock = _ReentrantLock()
         self._windows = _OrderedDict()
 
     def __len__(self):

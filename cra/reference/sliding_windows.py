@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from contextlib import AbstractContextManager
 from fractions import Fraction
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -167,7 +167,8 @@ class SlidingWindows:
 
     def __init__(self, max_budget_entries: int = MAX_BUDGET_ENTRIES) -> None:
         self._max_budget_entries = max_budget_entries
-        self._lock: AbstractContextManager[Any] = Lock()
+        # Reentrant: a signal handler or a finalizer may resolve, too.
+        self._lock: AbstractContextManager[Any] = RLock()
         self._latest: int | None = None
         self._windows: OrderedDict[Hashable, _Window] = OrderedDict()
 

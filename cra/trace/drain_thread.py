@@ -31,7 +31,9 @@ class DrainThread:
         self._held: Step | None = None
         self._thread: threading.Thread | None = None
         self._stopping = False
-        self._called = threading.Event()
+        # Locked: nobody has called. To release it is one atomic call: what interrupts it leaves nothing half done.
+        self._gate = threading.Lock()
+        self._gate.acquire()
 
     def start(self) -> None:
         """Have the thread run; called with every record, and next to free once it does. Callers take turns."""
@@ -71,7 +73,8 @@ class DrainThread:
         return self._thread is not None and self._thread.is_alive()
 
     def _call(self) -> None:
-        self._called.set()
+        with suppress(RuntimeError):  # called already
+            self._gate.release()
         _wake(self._ring)
 
     def _loop(self) -> None:
@@ -80,14 +83,14 @@ class DrainThread:
             step = step or self._step()
             if step is None:
                 return
-            self._called.clear()
+            self._gate.acquire(blocking=False)
             pause = step()
             if pause is None:
                 step = None  # an idle thread keeps nobody alive
-            if pause == 0.0 or self._called.is_set():
+            if pause == 0.0 or not self._gate.locked():
                 continue  # a call that came meanwhile may have woken something else
             if pause is not None and self._ring.head != self._ring.position:
-                self._called.wait(pause)  # a backend fails: more records are no reason to come sooner
+                self._gate.acquire(timeout=pause)  # a backend fails: more records are no reason to come sooner
             else:
                 self._ring.wait(pause)
 

@@ -502,6 +502,21 @@ class TestWatches:
         with pytest.raises(RuntimeError, match=r"^forked$"):
             windows.reserve([], 0)
 
+    def test_what_interrupts_a_reservation_may_look(self, twin: Any) -> None:
+        """A signal handler may resolve while its thread executes; it must not wait for itself."""
+        windows = twin.SlidingWindows()
+        limit = calls(2)
+        seen: list[LimitState] = []
+
+        def interrupted() -> Any:
+            yield charge(limit)
+            seen.append(windows.peek("k", limit, 0))
+
+        thread = threading.Thread(target=lambda: windows.reserve(interrupted(), 0), daemon=True)
+        thread.start()
+        thread.join(60)
+        assert [state("1", "1", 60 * SECOND, False)] == seen
+
     def test_a_look_never_sees_half_a_reservation(self, twin: Any) -> None:
         """A call that one of its limits refuses is not seen in another, whatever the threads are doing."""
         windows = twin.SlidingWindows()
