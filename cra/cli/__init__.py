@@ -6,11 +6,13 @@ line and not a traceback.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
 EXTRA_PACKAGES = ("typer", "rich")
+HINT = "the command line needs typer and rich (the extra cra[cli]): pip install typer rich"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,8 +21,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done, 1 the answer is no, 2 the call was wrong, 3 the runtime failed, 130 interrupted. It never raises.
     """
     if any(find_spec(package) is None for package in EXTRA_PACKAGES):
-        hint = "cra: the command line needs typer and rich (the extra cra[cli]): pip install typer rich"
-        print(hint, file=sys.stderr)
+        print(f"cra: {HINT}", file=sys.stderr)
+        if "--json" in (sys.argv[1:] if argv is None else argv):
+            error = {"code": "MISSING_EXTRA", "message": HINT, "category": "external", "recoverable": False}
+            print(json.dumps({"error": error}))
         return 3
     from cra.cli.app import run
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from cra.cli.terminal import in_words, say, say_table
 from cra.trace.event import Event
-from cra.trace.replay import Mismatch, Replay
+from cra.trace.replay import NO_POLICY_SET, Mismatch, Replay
 
 NOT_RECOMPUTED = (
     "Not recomputed, but taken from the trace: outcomes of limits, whose state a trace does not hold, and resolutions that depend"
@@ -31,9 +31,8 @@ def say_replay(result: Replay, events: Sequence[Event]) -> None:
         )
     if result.not_recomputed:
         say(NOT_RECOMPUTED, "dim")
-    # Without its policy set a resolution cannot be computed at all: then there is nothing that was expected.
-    different = [each for each in result.mismatches if each.expected is not None]
-    unknown = Counter(_policy_sets([each for each in result.mismatches if each.expected is None], events))
+    different = [each for each in result.mismatches if each.message != NO_POLICY_SET]
+    unknown = Counter(_policy_sets([each for each in result.mismatches if each.message == NO_POLICY_SET], events))
     for policy_set, count in unknown.items():
         say(
             f"not reproduced: {count} made under the policy set {policy_set}, which no selection of the given atlases has:"
@@ -43,11 +42,18 @@ def say_replay(result: Replay, events: Sequence[Event]) -> None:
     if different:
         say_table(
             f"Mismatches ({len(different)})",
-            ("session", "event", "expected", "actual"),
-            [(each.session_id, each.sequence, in_words(each.expected), in_words(each.actual)) for each in different],
+            ("session", "event", "what", "expected", "actual"),
+            [
+                (each.session_id, each.sequence, each.message, *map(_payload, (each.expected, each.actual)))
+                for each in different
+            ],
             numbers=("event",),
-            folded=2,
+            folded=3,
         )
+
+
+def _payload(value: object) -> str:
+    return "" if value is None else in_words(value)
 
 
 def _policy_sets(mismatches: Sequence[Mismatch], events: Sequence[Event]) -> Iterable[str]:

@@ -109,9 +109,14 @@ def _say_verification(file: Path, result: FileVerification) -> None:
     if result.error_index is None:
         say(f"trace verified: {result.event_count} events", "bold green")
     else:
-        line = result.error_index + 1
-        where = f"line {line} of {result.event_count}" if line <= result.event_count else "at its end"
-        say(f"trace not valid: {file}, {where}: {result.error_type}: {result.message}", "bold red")
+        say(_fault(file, result), "bold red")
+
+
+def _fault(file: Path, result: FileVerification) -> str:
+    assert result.error_index is not None
+    line = result.error_index + 1
+    where = f"line {line} of {result.event_count}" if line <= result.event_count else "at its end"
+    return f"trace not valid: {file}, {where}: {result.error_type}: {result.message}"
 
 
 @app.command()
@@ -161,18 +166,21 @@ def replay(
     ],
     as_json: _Json = False,
 ) -> int:
-    """Recompute every resolution of a trace from its atlases.
+    """Recompute every resolution of a trace from its atlases, and verify its chains.
 
-    Exit code 0 when all come out the same, 1 when one differs or could not be recomputed.
+    Exit code 0 when all come out the same and every chain is sound, 1 when one differs, could not be recomputed or was changed.
     """
     with working("replaying"), naming(file):
         events = list(read_events(file))
         result = cra.replay(events, atlas)
+        verified = cra.verify_file(file)
     if as_json:
-        say_json(result.to_dict())
+        say_json(result.to_dict() | {"verified": verified.valid})
     else:
         say_replay(result, events)
-    return int(not (result.valid and result.complete))
+        if verified.error_index is not None:
+            say(_fault(file, verified), "bold red")
+    return int(not (result.valid and result.complete and verified.valid))
 
 
 @app.command()

@@ -35,7 +35,7 @@ from cra.execution.approvals import Approval
 from cra.execution.clearance import Clearance, clear
 from cra.execution.idempotency import Entry, Settled
 from cra.execution.limits import charges, limit_key, limit_state
-from cra.execution.parameters import check_parameters, copy_json, private_copy
+from cra.execution.parameters import check_parameters, copy_json, private_copy, told
 from cra.execution.running import Executor, ExecutorCancelled, ExecutorTimeout, ExecutorUnavailable
 from cra.hotpath import RingRoom, canonical_json, format_uuid
 from cra.ids import UUID_PATTERN
@@ -144,7 +144,7 @@ class Call:
             if action.parameters_schema is not None:
                 check_parameters(action.parameters_schema, parameters)
         except CRAError as error:
-            self._refuse(error, error.message)
+            self._refuse(error, told(error, action.parameters_schema))
         cleared = self._clear(policy_set, parameters, digest)
         executor = runtime.find_executor(action)
         if executor is None:
@@ -372,7 +372,8 @@ class Call:
                     f"the executor of {self.action_id} returned what is no JSON value ({error.message}); what it did is unknown",
                     execution_id=self.execution_id,
                     effect=UNKNOWN,
-                )
+                ),
+                "the result is no JSON value",
             )
         problem = None if self._returns is None else self._returns.first_error(kept, plain=True)
         if problem is not None:
@@ -380,7 +381,8 @@ class Call:
             self._fail(
                 SchemaValidationError(
                     f"the result of {self.action_id} breaks its schema: {sentence}", path=where or None
-                )
+                ),
+                "the result breaks its schema",
             )
         payload = {
             "action_id": self.action_id,
@@ -403,15 +405,20 @@ class Call:
             self._not_run(unavailable.code, "no thread was to be had for the executor")
             raise unavailable from error
         if isinstance(error, ExecutorTimeout):
-            failure = self._unknown("it did not come back in time")
-        elif isinstance(error, ExecutorCancelled):
+            self._fail(
+                self._unknown("it did not come back in time"),
+                "the executor did not come back in time",
+                error,
+                code=TIMEOUT,
+            )
+        if isinstance(error, ExecutorCancelled):
             failure = self._unknown("it was cancelled")
         else:
             failure = ExecutionError(
                 f"the executor of {self.action_id} raised {_said(error)}",
                 execution_id=self.execution_id,
             )
-        self._fail(failure, error, code=TIMEOUT if isinstance(error, ExecutorTimeout) else None)
+        self._fail(failure, f"the executor raised {type(error).__name__}", error)
 
     def interrupted(self) -> None:
         """The caller was interrupted, and the executor may go on; nothing, where the execution has been closed."""
@@ -441,11 +448,10 @@ class Call:
             "success", settled.result, self.execution_id, self.action_id, self.resolution_id, 0, replayed=True
         )
 
-    def _fail(self, error: CRAError, cause: BaseException | None = None, *, code: str | None = None) -> NoReturn:
-        """Record `action.failed` and raise. What the executor said stays out of the trace: it may hold values."""
-        said = f"the executor raised {type(cause).__name__}" if cause is not None else error.message
-        if code == TIMEOUT:
-            said = "the executor did not come back in time"
+    def _fail(
+        self, error: CRAError, said: str, cause: BaseException | None = None, *, code: str | None = None
+    ) -> NoReturn:
+        """Record `action.failed` and raise. The trace gets `said` instead of the error's own words, which may hold values."""
         if not self._close("action.failed", self._failure(code or error.code, said, _effect(error))):
             error = self._unknown("the session ended while it ran")
         self._settle_failed(error)

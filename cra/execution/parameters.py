@@ -12,7 +12,7 @@ from typing import Any
 
 from cra.carp.policy import Limit, parse_amount
 from cra.carp.schema import Schema
-from cra.errors import InvalidParameters
+from cra.errors import CRAError, InvalidParameters
 from cra.hotpath import plain_copy
 from cra.pointer import pointer
 from cra.strictjson import JSONProblem
@@ -51,6 +51,14 @@ def check_parameters(schema: Schema | None, parameters: dict[str, Any]) -> None:
     if problem is not None:
         path, sentence = problem
         raise InvalidParameters(sentence, path=path or None)
+
+
+def told(error: CRAError, schema: Schema | None) -> str:
+    """What a trace says of parameters that were refused. It names the one to blame where `schema` does: all other names are the
+    caller's, as values are."""
+    declared = {} if schema is None else schema.document.get("properties", {})
+    first = "/".join((error.path or "").split("/")[:2])
+    return f"Invalid parameter {first}" if first in {pointer("", name) for name in declared} else "Invalid parameters"
 
 
 def cost_of(limit: Limit, parameters: Mapping[str, Any]) -> Fraction:

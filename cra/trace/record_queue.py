@@ -216,7 +216,9 @@ class RecordQueue:
             return InternalError(
                 "this Resolver was inherited through a fork and its worker was not; create a new Resolver in the child process"
             )
-        return InternalError("the recorder is closed and takes no more records; create a new Resolver")
+        return InternalError(
+            "this resolver is closed and records nothing more; read its traces before you close it, or create a new one"
+        )
 
     def _encode(self, record: Record) -> tuple[int, bytes]:
         """The number of the record's session, and its bytes. What interrupts this and records gets the same for the same session

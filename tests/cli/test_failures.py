@@ -140,6 +140,8 @@ def test_without_the_extra_there_is_one_line(run, monkeypatch, missing):
     monkeypatch.setattr("cra.cli.find_spec", lambda name: None if name == missing else object())
     hint = "cra: the command line needs typer and rich (the extra cra[cli]): pip install typer rich\n"
     assert (3, "", hint) == run("doctor")
+    code, out, err = run("doctor", "--json")
+    assert (3, hint, "MISSING_EXTRA") == (code, err, json.loads(out)["error"]["code"])
 
 
 def test_a_closed_pipe_is_quiet(spawn):

@@ -466,6 +466,32 @@ def test_a_trace_that_says_otherwise_does_not_replay(run, trace_file, golden):
     assert (1, False) == (code, json.loads(out)["valid"])
 
 
+def test_what_contradicts_the_rest_of_a_trace_is_told(run, trace_file, golden):
+    """A mismatch that no resolution has is in the table as well, in words."""
+    events = _lines(trace_file)
+    events[-1]["payload"]["action_count"] = 7
+    _write(trace_file, _chained(events))
+    code, out, _ = run("trace", "replay", trace_file, "--atlas", golden / "atlas.json")
+    assert 1 == code
+    assert "Mismatches (1)" in out
+    assert "action_count is not 0" in out
+    assert "null" not in out
+
+
+def test_a_replay_verifies_the_chain(run, trace_file, golden):
+    """What was changed without changing a decision comes out the same, and is no success."""
+    events = _lines(trace_file)
+    events[0]["payload"]["goal"] = "something else"
+    _write(trace_file, events)
+    code, out, _ = run("trace", "replay", trace_file, "--atlas", golden / "atlas.json")
+    assert 1 == code
+    assert "1 of 1 resolutions reproduced" in out
+    assert "line 1 of" in out
+    assert "hash_mismatch" in out
+    code, out, _ = run("trace", "replay", trace_file, "--atlas", golden / "atlas.json", "--json")
+    assert (1, True, False) == (code, json.loads(out)["valid"], json.loads(out)["verified"])
+
+
 def test_a_policy_set_that_the_atlases_do_not_have_is_explained(run, trace_file, golden, tmp_path):
     """An atlas that was changed, or is missing: the recorded hash and how many resolutions have it."""
     manifest = json.loads((golden / "atlas.json").read_text()) | {"version": "9.9.9"}

@@ -107,7 +107,7 @@ class Scenario:
         return self.attempt
 
     def replayed_unknown(self) -> Attempt:
-        self.prepare(executor=lambda: {1, 2})
+        self.prepare(executor=lambda: {"secret": {1, 2}})
         with pytest.raises(cra.ExecutionError):
             self.attempt(idempotency_key="k")
         return lambda: self.attempt(idempotency_key="k")
@@ -135,11 +135,11 @@ class Scenario:
         return self.attempt
 
     def result_is_no_json(self) -> Attempt:
-        self.prepare(executor=lambda: {1, 2})
+        self.prepare(executor=lambda: {"secret": {1, 2}})
         return self.attempt
 
     def result_breaks_schema(self) -> Attempt:
-        self.prepare(executor=lambda: "secret", action={"returns_schema": {"type": "object"}})
+        self.prepare(executor=lambda: {"secret": 1}, action={"returns_schema": {"additionalProperties": False}})
         return self.attempt
 
     def session_ends_meanwhile(self) -> Attempt:
@@ -207,12 +207,14 @@ class Scenario:
         return self.attempt
 
     def parameters_break_schema(self) -> Attempt:
-        self.prepare(action={"parameters_schema": {"type": "object", "required": ["id"]}})
-        return self.attempt
+        self.prepare(
+            action={"parameters_schema": {"properties": {"by": {"additionalProperties": {"type": "integer"}}}}}
+        )
+        return lambda: self.attempt({"by": {"secret": "x"}})
 
     def parameters_no_json(self) -> Attempt:
         self.prepare()
-        return lambda: self.attempt({"id": object()})
+        return lambda: self.attempt({"secret": object()})
 
     def approval_needed(self) -> Attempt:
         self.prepare(HOLD)
@@ -394,6 +396,22 @@ def test_outcome_raises_and_records_what_its_row_says(
     assert "secret" not in str(recorded)
     if isinstance(caught, cra.ExecutionError):
         assert any(mark.get("effect") == "unknown" for _, mark in actual) == (caught.effect == "unknown")
+
+
+def test_a_refused_parameter_is_named_where_the_schema_names_it(make_world: Any, atlas: Any, run: Any) -> None:
+    """The caller is told everything; the trace what the atlas's author wrote, and no name that the caller made up."""
+    schema = {
+        "properties": {"a/b": {"properties": {"c": {}}, "additionalProperties": False}},
+        "unevaluatedProperties": False,
+    }
+    world = make_world(atlas({"action_id": "pay.send", "parameters_schema": schema}))
+    session = world.open()
+    reasons = []
+    for parameters in ({"a/b": {"secret": 1}}, {"secret": 1}):
+        with pytest.raises(cra.InvalidParameters, match="secret"):
+            run(session, "pay.send", parameters, resolution=session.resolve("pay"))
+        reasons.append(world.trace(session)[-1].payload["reason"])
+    assert ["Invalid parameter /a~1b", "Invalid parameters"] == reasons
 
 
 def test_errors_of_the_table_are_errors_of_the_package() -> None:

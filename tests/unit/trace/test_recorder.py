@@ -597,7 +597,7 @@ def test_a_closed_recorder_refuses_everything_but_stats(tracing: str, make_recor
         recorder.flush,
         lambda: recorder.subscribe(print),
     ):
-        with pytest.raises(InternalError, match=r"the recorder is closed.*create a new Resolver"):
+        with pytest.raises(InternalError, match=r"this resolver is closed.*create a new one"):
             call()
     assert 0 == recorder.stats().records_recorded
 
@@ -767,7 +767,9 @@ def test_a_flush_that_close_overtakes_says_so(make_recorder: Make, record: MakeR
     with pytest.raises(StorageError):
         recorder.close(timeout=0.01)
     thread.join(60)
-    assert ["the recorder is closed and takes no more records; create a new Resolver"] == [str(e) for e in raised]
+    assert [
+        "this resolver is closed and records nothing more; read its traces before you close it, or create a new one"
+    ] == [str(e) for e in raised]
 
 
 # --- ends that nobody called for ---
