@@ -17,6 +17,10 @@ from cra.pointer import pointer
 from cra.strictjson import shorten
 
 _NO_CONDITIONS = Conditions()
+_SAME_VALUE = frozenset(("not", "allOf", "anyOf", "oneOf", "if", "then", "else"))
+"""Keywords whose schemas are applied to the same value."""
+_NAMES_ELSEWHERE = _SAME_VALUE | {"patternProperties", "$ref", "$dynamicRef", "dependentSchemas"}
+"""Keywords that can bring in further properties."""
 
 
 def no_allow_policy(atlas: Atlas) -> Iterator[Finding]:
@@ -119,6 +123,40 @@ def untyped_conditions(atlas: Atlas) -> Iterator[Finding]:
             )
 
 
+def unknown_parameters(atlas: Atlas) -> Iterator[Finding]:
+    """`unknown_parameter`: a parameter condition on a property that the schema of no action under the policy names."""
+    for policy, path in _declared(atlas):
+        condition = policy.conditions.parameters
+        documents = [_document(action.parameters_schema) for action in _covered(policy, atlas)]
+        if condition is None or not documents:
+            continue
+        known: set[str] = set()
+        for document in documents:
+            if document is None or "properties" not in document or not _NAMES_ELSEWHERE.isdisjoint(document):
+                break  # it may have any
+            known |= document["properties"].keys()
+        else:
+            path = pointer(path, "conditions", "parameters")
+            for place, name in _parameter_names(condition.document):
+                if name not in known:
+                    yield Finding(
+                        "unknown_parameter",
+                        path + place,
+                        f"no action that this policy is about has a parameter {shorten(name)}, so nothing is checked here; "
+                        "correct the name",
+                    )
+
+
+def _parameter_names(condition: Document) -> Iterator[tuple[str, str]]:
+    """The parameters that a condition speaks of, each with its pointer; not what is inside of them."""
+    for steps, schema in subschemas(condition):
+        if all(isinstance(step, int) or step in _SAME_VALUE for step in steps):
+            for name in schema.get("properties", ()):
+                yield pointer("", *steps, "properties", name), name
+            for number, name in enumerate(schema.get("required", ())):
+                yield pointer("", *steps, "required", number), name
+
+
 def unchecked_schema_parts(atlas: Atlas) -> Iterator[Finding]:
     """`unknown_keyword` and `unknown_format`: parts of an action's schema that JSON Schema 2020-12 does not define."""
     for index, action in enumerate(atlas.actions):
@@ -152,6 +190,7 @@ ALL_CHECKS = (
     unknown_references,
     redundant_allow_conditions,
     untyped_conditions,
+    unknown_parameters,
     unchecked_schema_parts,
 )
 

@@ -175,7 +175,7 @@ def test_a_condition_that_restricts_something_is_not(make_manifest: Make, other:
 
 def test_an_untyped_property_is_found(make_manifest: Make) -> None:
     """`untyped_condition`: once for each property, unless the action's schema has the type in every action concerned."""
-    typed = {"type": "object", "properties": {"amount": {"type": "integer"}}}
+    typed = {"type": "object", "properties": {"amount": {"type": "integer"}, "note": {}}}
     condition = {"properties": {"amount": {"maximum": 5}, "note": {"maxLength": 3}}}
     deny = {"policy_id": "d", "type": "deny", "actions": ["item.*"], "conditions": {"parameters": condition}}
     one = make_manifest(actions=[action(parameters_schema=typed)], policies=[ALLOW, deny])
@@ -192,6 +192,30 @@ def test_an_untyped_property_of_an_overlay_is_found(make_manifest: Make) -> None
     assert [("untyped_condition", "/policies/0/conditions/parameters/properties/a")] == lint(
         make_manifest(policies=[deny])
     )
+
+
+def test_a_condition_on_a_parameter_that_no_action_has_is_found(make_manifest: Make) -> None:
+    """`unknown_parameter`: a misspelt name switches a deny off; wherever it stands, and not where the parameter may exist."""
+    kilos = {"properties": {"kilos": {"type": "number", "minimum": 100}}, "required": ["kilos"]}
+    kilo = {"properties": {"kilo": {"type": "number", "minimum": 100}}, "required": ["kilo"]}
+
+    def found(condition: Any, *schemas: Any) -> list[Any]:
+        deny = {"policy_id": "d", "type": "deny", "actions": ["item.*"], "conditions": {"parameters": condition}}
+        actions = [action(f"item.a{n}", parameters_schema=schema) for n, schema in enumerate(schemas)]
+        manifest = make_manifest(actions=actions, policies=[ALLOW, deny])
+        return [path for code, path in lint(manifest) if code == "unknown_parameter"]
+
+    has = {"properties": {"kilos": {"type": "number"}}}
+    base = "/policies/1/conditions/parameters"
+    assert [f"{base}/properties/kilo", f"{base}/required/0"] == found(kilo, has)
+    assert [f"{base}/not/properties/kilo", f"{base}/not/required/0"] == found({"not": kilo}, has)
+    assert [f"{base}/anyOf/1/required/0"] == found({"anyOf": [kilos, {"required": ["kilo"]}]}, has, has)
+    assert [] == found(kilos, has)
+    assert [] == found({"properties": {"kilos": {"type": "object", "required": ["unit"]}}}, has)
+    assert [] == found(kilo, has, {"properties": {"kilo": {}}})
+    assert [] == found(kilo, {"type": "object"})
+    assert [] == found(kilo, has | {"allOf": [{"properties": {"kilo": {}}}]})
+    assert [] == found(kilo)
 
 
 def test_parts_of_schemas_that_check_nothing_are_found(make_manifest: Make) -> None:
