@@ -36,10 +36,15 @@ class Definitions:
         self._tail = tail
         self._live: dict[Key, bytes] = {}
         self._live_bytes = 0
+        self._is_torn = False  # its end may be half of an entry
         self._dying: deque[tuple[int, Key]] = deque()
         try:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            self._size = _write(self._file, _HEADER)
+            try:
+                self._size = _write(self._file, _HEADER)
+            except BaseException:
+                self.remove()
+                raise
         except OSError as problem:
             raise self._error(problem) from problem
 
@@ -76,7 +81,7 @@ class Definitions:
             return
         entry = _entry(record)
         try:
-            self._size += _write(self._file, entry)
+            self._append(entry)
         except OSError as problem:
             raise self._error(problem) from problem
         self._live[key] = entry
@@ -85,25 +90,32 @@ class Definitions:
         while self._dying and self._dying[0][0] <= tail:
             self._live_bytes -= len(self._live.pop(self._dying.popleft()[1], b""))
         if self._size - self._live_bytes > max(_SMALL, self._live_bytes):
-            self._rewrite()
+            with suppress(OSError):  # it is for room only: the old file goes on
+                self._rewrite()
+
+    def _append(self, entry: bytes) -> None:
+        if self._is_torn:
+            self._rewrite()  # nobody reads past half of an entry
+        try:
+            self._size += _write(self._file, entry)
+        except BaseException:
+            self._is_torn = True
+            raise
 
     def _rewrite(self) -> None:
-        """What is live, in a new file that takes the place of the old one in one step. Where that fails, the old one goes on."""
+        """What is live, in a new file that takes the place of the old one in one step. Where that fails, the old one stays."""
         part = self._path + ".part"
+        file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            try:
-                size = _write(file, b"".join((_HEADER, *self._live.values())))
-                os.rename(part, self._path)
-            except BaseException:
-                os.close(file)
-                raise
-        except OSError:
+            size = _write(file, b"".join((_HEADER, *self._live.values())))
+            os.rename(part, self._path)
+        except BaseException:
+            os.close(file)
             with suppress(OSError):
                 os.unlink(part)
-            return
+            raise
         os.close(self._file)
-        self._file, self._size = file, size
+        self._file, self._size, self._is_torn = file, size, False
 
     def _error(self, problem: OSError) -> StorageError:
         return StorageError(f"the definitions {self._path!r} of a ring cannot be written: {problem.strerror}")

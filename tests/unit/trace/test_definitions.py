@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cra.errors import StorageError
 from cra.ids import format_uuid
-from cra.reference.records import encode_template
+from cra.reference.records import encode_events, encode_template
 from cra.trace import definitions
 from cra.trace.definitions import Definitions, read_definitions
 
@@ -82,6 +82,123 @@ def test_what_cannot_be_written_is_an_error_before_the_record(
     monkeypatch.setattr(definitions.os, "write", full)
     with pytest.raises(StorageError, match=r"definitions .*x\.defs' of a ring cannot be written: No space left"):
         kept.define_session(1, define(1))
+
+
+def fails(*_: object) -> None:
+    """What the system says when it does not do as it is told."""
+    raise OSError(5, "Input/output error")
+
+
+def test_what_cannot_be_made_leaves_no_file(
+    written: Callable[..., Definitions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would ever remove it. A file that is there already is somebody else's, and stays."""
+    (tmp_path / "x.defs").write_bytes(b"of another ring")
+    with pytest.raises(StorageError, match=r"definitions .*x\.defs' of a ring cannot be written: File exists"):
+        written()
+    assert b"of another ring" == (tmp_path / "x.defs").read_bytes()
+    (tmp_path / "x.defs").unlink()
+    monkeypatch.setattr(definitions.os, "write", fails)
+    with pytest.raises(StorageError, match=r"definitions .*x\.defs' of a ring cannot be written: Input/output error"):
+        written()
+    assert [] == os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("is_full_for", [1, 3])
+def test_what_is_defined_after_a_half_written_entry_is_read_back(
+    is_full_for: int, written: Callable[..., Definitions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk may take half of an entry. What comes once there is room must not stand behind what no reader can pass."""
+    kept = written()
+    kept.define_session(1, define(1))
+    write, calls = os.write, []
+
+    def half(file: int, data: bytes) -> int:
+        calls.append(data)
+        if len(calls) > 1:
+            raise OSError(28, "No space left on device")
+        return write(file, data[: len(data) // 2])
+
+    with monkeypatch.context() as full:
+        full.setattr(definitions.os, "write", half)
+        for number in range(is_full_for):
+            with pytest.raises(StorageError, match="No space left"):
+                kept.define_session(2 + number, define(2 + number))
+    kept.define_session(9, define(9))
+    kept.leave()
+    assert ({1: define(1), 9: define(9)}, {}, 0) == read_definitions(os.fspath(tmp_path / "x.defs"))
+    assert ["x.defs"] == os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("call", ["open", "write", "rename"])
+def test_a_rewrite_that_fails_leaves_the_old_file_in_use(
+    call: str, written: Callable[..., Definitions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is for room alone: nothing is refused for it, nothing lost, no other file left, and no descriptor."""
+    monkeypatch.setattr(definitions, "_SMALL", 0)
+    kept = written(lambda: 1)
+    kept.define_template(1, template(1, 5_000))
+    kept.forget_template(1, position=1)
+    open_, write, close = os.open, os.write, os.close
+    failed, opened, closed = [], [], []
+
+    def refuse(*arguments: object) -> None:
+        failed.append(arguments)
+        raise OSError(28, "No space left on device")
+
+    def note(path: str, *options: int) -> int:
+        if call == "open":
+            refuse()
+        opened.append(open_(path, *options))
+        return opened[-1]
+
+    with monkeypatch.context() as full:
+        full.setattr(definitions.os, "open", note)
+        full.setattr(definitions.os, "close", lambda file: closed.append(file) or close(file))
+        if call == "rename":
+            full.setattr(definitions.os, "rename", refuse)
+        if call == "write":  # of a new file, which begins with the header
+            full.setattr(
+                definitions.os,
+                "write",
+                lambda file, data: refuse() if definitions.MAGIC == data[:8] else write(file, data),
+            )
+        kept.define_session(2, define(2))
+    assert 1 == len(failed), "the rewrite was due"
+    assert opened == closed
+    assert ["x.defs"] == os.listdir(tmp_path)
+    assert {2: define(2)} == read_definitions(os.fspath(tmp_path / "x.defs")).sessions
+    kept.define_session(3, define(3))
+    kept.leave()
+    assert ({2: define(2), 3: define(3)}, {}, 0) == read_definitions(os.fspath(tmp_path / "x.defs")), "now it was"
+
+
+def test_letting_go_twice_is_harmless(written: Callable[..., Definitions], tmp_path: Path) -> None:
+    """The number of its descriptor may be another file's by then."""
+    kept = written()
+    kept.leave()
+    other = os.open(tmp_path / "other", os.O_CREAT | os.O_WRONLY)
+    kept.leave()
+    kept.remove()
+    kept.remove()
+    os.close(other)
+    assert ["other"] == os.listdir(tmp_path)
+
+
+def test_a_whole_entry_is_what_it_says_or_where_reading_ends(
+    written: Callable[..., Definitions], tmp_path: Path
+) -> None:
+    """A record that defines nothing is passed over; bytes that are no record are damage, whatever their checksum says."""
+    kept = written()
+    kept.define_session(1, define(1))
+    kept._add(("other", 1), encode_events(1, 1 << 80, 0, (("a.b", b"{}"),)))
+    kept.define_session(2, define(2))
+    kept._add(("other", 2), b"no record at all")
+    kept.define_session(3, define(3))
+    kept.leave()
+    read = read_definitions(os.fspath(tmp_path / "x.defs"))
+    assert {1: define(1), 2: define(2)} == read.sessions
+    assert read.torn > len(b"no record at all")
 
 
 @given(data=st.data())
