@@ -11,7 +11,7 @@ import os
 import secrets
 import weakref
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from cra.errors import StorageError
@@ -28,8 +28,10 @@ class RingFile:
     def __init__(self, path: Path, size: int) -> None:
         self.path = path
         part = path.with_suffix(".part")
-        self._lock = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
+        with ExitStack() as undo:
+            self._lock = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            undo.callback(os.close, self._lock)
+            undo.callback(_unlink, part)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             # Opened again: a mapping may keep its descriptor, and with it the lock, for longer than this.
             memory = os.open(part, os.O_RDWR | os.O_CLOEXEC)
@@ -38,19 +40,15 @@ class RingFile:
             finally:
                 os.close(memory)
             self.definitions = Definitions(os.fspath(path.with_suffix(DEFINITIONS)), lambda: self.ring.tail)
+            undo.callback(self.definitions.remove)
             os.rename(part, path)  # only now is it seen by others: locked, and a ring
-        except BaseException:
-            os.close(self._lock)
-            with suppress(OSError):
-                part.unlink()
-            raise
+            undo.pop_all()
         _open.add(self)
 
     def remove(self) -> None:
         """Everything in it is stored. Harmless when repeated."""
         if self._lock >= 0:
-            with suppress(OSError):
-                self.path.unlink()
+            _unlink(self.path)
             self.definitions.remove()
             self._let_go()
 
@@ -63,7 +61,7 @@ class RingFile:
     def _let_go(self) -> None:
         lock, self._lock = self._lock, -1
         _open.discard(self)
-        if lock >= 0:
+        if lock >= 0:  # pragma: no branch - in a child that was forked while another thread did this, it is not
             os.close(lock)
 
 
@@ -135,6 +133,11 @@ class RingFolder:
             except OSError:
                 pass  # it lives, or has just been removed
             os.close(lock)
+
+
+def _unlink(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
 
 
 def _age(path: Path) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cra.errors import StorageError
+from cra.trace import definitions, ring_folder
 from cra.trace.ring_folder import RingFolder
 
 SIZE = 65_536
@@ -86,3 +87,106 @@ def test_a_folder_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"the folder '.*file/rings' for rings cannot be used: Not a directory"):
         RingFolder(tmp_path / "file" / "rings")
+
+
+def test_a_ring_that_cannot_be_made_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever step fails: nobody would look at what it leaves, and its lock would be held."""
+
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    folder = RingFolder(tmp_path)
+    open_, close = os.open, os.close
+    for place, name, message in (
+        (ring_folder.fcntl, "flock", "no ring can be made in .*: No space left on device"),
+        (ring_folder, "Ring", "no ring can be made in .*: No space left on device"),
+        (ring_folder.os, "rename", "no ring can be made in .*: No space left on device"),
+        (definitions.os, "write", "the definitions .* of a ring cannot be written: No space left on device"),
+    ):
+        opened, closed = [], []
+        with monkeypatch.context() as failing:
+            failing.setattr(ring_folder.os, "open", lambda *a, to=opened: to.append(open_(*a)) or to[-1])
+            failing.setattr(ring_folder.os, "close", lambda file, to=closed: to.append(file) or close(file))
+            failing.setattr(place, name, fails)
+            with pytest.raises(StorageError, match=message):
+                folder.create(SIZE)
+        assert [] == os.listdir(tmp_path), name
+        assert sorted(opened) == sorted(closed), name
+    with pytest.raises(ValueError, match="a ring's size is a power of two"):
+        folder.create(5)
+    assert [] == os.listdir(tmp_path)
+
+
+def test_letting_go_of_a_ring_twice_is_harmless(tmp_path: Path) -> None:
+    """What was left is not removed later: it is recovery's from then on."""
+    folder = RingFolder(tmp_path)
+    left, removed = folder.create(SIZE), folder.create(SIZE)
+    left.leave()
+    left.leave()
+    left.remove()
+    removed.remove()
+    removed.remove()
+    removed.leave()
+    assert sorted([left.path.name, left.path.with_suffix(".defs").name]) == sorted(os.listdir(tmp_path))
+
+
+def test_an_empty_ring_needs_no_definitions(tmp_path: Path) -> None:
+    """A process may die between removing the one and the other; then nothing is lost, and nothing is damaged."""
+    folder = RingFolder(tmp_path)
+    for record in (None, b"a record"):
+        file = folder.create(SIZE)
+        if record:
+            file.ring.put(record)
+        file.leave()
+        file.path.with_suffix(".defs").unlink()
+        (dead,) = folder.dead()
+        if record:
+            with pytest.raises(StorageError, match="cannot read the definitions"):
+                dead.read()
+        else:
+            scan, read = dead.read()
+            assert ([], ({}, {}, 0)) == (scan.records, read)
+        dead.remove()
+    assert [] == os.listdir(tmp_path)
+
+
+def test_a_ring_that_somebody_else_recovers_meanwhile_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gone before it is opened, or before it is locked, even with another in its place: what is yielded is at its path."""
+    folder = RingFolder(tmp_path)
+    paths = []
+    for age in range(4):
+        file = folder.create(SIZE)
+        file.leave()
+        os.utime(file.path, (age, age))
+        paths.append(file.path)
+    flock, close, closed = ring_folder.fcntl.flock, os.close, []
+
+    def late(file: int, operation: int) -> None:
+        for path in paths[1:3]:
+            if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
+                path.unlink()
+                if path == paths[2]:
+                    path.write_bytes(b"another")
+        flock(file, operation)
+
+    rings = folder.dead()
+    first = next(rings)
+    assert paths[0] == first.path, "the oldest comes first"
+    paths[3].unlink()
+    monkeypatch.setattr(ring_folder.fcntl, "flock", late)
+    monkeypatch.setattr(ring_folder.os, "close", lambda file: closed.append(file) or close(file))
+    assert [] == list(rings)
+    assert 2 == len(closed)
+    first.remove()
+
+
+def test_names_that_lead_nowhere_are_passed_over_and_what_cannot_be_opened_is_told(tmp_path: Path) -> None:
+    """What may hold records is not skipped in silence."""
+    (tmp_path / "gone.ring").symlink_to(tmp_path / "nothing")
+    folder = RingFolder(tmp_path)
+    assert [] == list(folder.dead())
+    (tmp_path / "odd.ring").mkdir()
+    with pytest.raises(StorageError, match=r"the ring '.*odd\.ring' cannot be opened: Is a directory"):
+        list(folder.dead())
