@@ -99,7 +99,7 @@ class Drain:
             queue.drained()
             if outbox.backlog < _BACKLOG_BYTES and self._ring.head != self._ring.position:
                 return 0.0
-            if queue.has_losses and queue.settle_losses():
+            if queue.has_losses and queue.try_to_settle_losses():
                 return 0.0
             if pause is None and any(level.is_due(outbox.position) for level in (self.stored, self.durable)):
                 return LONGEST_PAUSE

@@ -55,9 +55,8 @@ class LossLedger:
         return opened
 
     def settle(self, loss: Loss) -> EventsRecord:
-        """The record to chain for a loss, which is complete with this: the next lost record opens another."""
-        if self._open.get((loss.session.session_id, loss.reason)) is loss:
-            del self._open[loss.session.session_id, loss.reason]
+        """The record to chain for a loss that is open, which is complete with this: the next lost record opens another."""
+        del self._open[loss.session.session_id, loss.reason]
         payload = {"count": loss.kinds.total(), "records": dict(sorted(loss.kinds.items())), "reason": loss.reason}
         return EventsRecord(loss.session, loss.base, loss.time_ns, ((RUNTIME_LOST, canonical_json(payload)),))
 

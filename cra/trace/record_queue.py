@@ -13,7 +13,7 @@ from contextlib import suppress
 from itertools import count
 from typing import Final, Literal
 
-from cra.errors import InternalError, InvalidTraceEvent, SessionAlreadyEnded, TraceBackpressure
+from cra.errors import InternalError, InvalidTraceEvent, SessionAlreadyEnded, StorageError, TraceBackpressure
 from cra.hotpath import Ring, RingRoom, encode_events
 from cra.reference.records import encode_forget, encode_resolve
 from cra.reference.ring_room import CLOSING_BYTES
@@ -174,7 +174,7 @@ class RecordQueue:
                 raise InternalError(
                     "a reservation is room for one record, and this one was used or given back; reserve again"
                 )
-            if self._losses and not self.settle_losses():
+            if self._losses and not self.try_to_settle_losses():
                 self._settle_reserved(reservation, record)
             number, data = self._encode(record)
             if len(data) > reservation.room:
@@ -198,12 +198,22 @@ class RecordQueue:
         return self.numbers.get(session_id, 0)
 
     def settle_losses(self) -> bool:
-        """Put what was lost into the ring, before anything that comes after it; False while there is no room for that."""
+        """Put what was lost into the ring, before anything that comes after it; False while there is no room for that.
+
+        Raises `StorageError` when a definition cannot be written that this needs.
+        """
         with self.lock:
-            while self._losses:
-                if not self._settle(self._losses[0], self.ring.put):
+            while (loss := next(iter(self._losses), None)) is not None:
+                if not self._settle(loss, self.ring.put):
                     return False
             return True
+
+    def try_to_settle_losses(self) -> bool:
+        """The same for those who do not come after it: a definition that cannot be written is no error of theirs."""
+        try:
+            return self.settle_losses()
+        except StorageError:
+            return False
 
     def drained(self) -> None:
         """Tell everybody who waits that the side that stores has got further."""
@@ -294,16 +304,23 @@ class RecordQueue:
             end = self._wait_for_room(len(data), end)
 
     def _settle(self, loss: Loss, put: Callable[[bytes], bool]) -> bool:
-        # Complete before it is written: what is lost in an interruption of this belongs to another.
-        self._losses.remove(loss)
-        record = self._ledger.settle(loss)
-        number, data = self._encode(record)
-        if put(data):
+        try:
+            self._losses.remove(loss)
+        except ValueError:
+            return True  # a signal handler that interrupted this has done it
+        is_put = False
+        try:
+            # Complete before it is written: what is lost in an interruption of this belongs to another.
+            record = self._ledger.settle(loss)
+            number, data = self._encode(record)
+            is_put = put(data)
+        finally:
+            if not is_put:
+                self._losses[:0] = self._ledger.reopen(loss)
+        if is_put:
             self._note_session(record, number)
             self._tell_direct()
-            return True
-        self._losses[:0] = self._ledger.reopen(loss)
-        return False
+        return is_put
 
     def _settle_reserved(self, reservation: RingRoom, record: Record) -> None:
         """Put what was lost of a session before its reserved record, into the room that was taken for that with it."""
@@ -334,7 +351,7 @@ class RecordQueue:
         if reservation.spare:
             self.ring.release(reservation.spare)
         if self._losses:
-            self.settle_losses()
+            self.try_to_settle_losses()
         if self._state != "open":
             self.changed.notify_all()  # `close` waits for the last one
 

@@ -291,14 +291,16 @@ class Recorder:
 
     def _reach(self, level: FlushLevel, timeout: float | None, *, patient: bool) -> None:
         """Wait until all that is recorded now has reached `level`. Not `patient`: raise at the first failed attempt."""
-        if not self._reach_head(level, timeout, patient=patient):
-            self._reach_head(level, timeout, patient=patient)  # now there is room for what was lost
+        is_settled = self.queue.try_to_settle_losses()
+        self._reach_head(level, timeout, patient=patient)
+        if not is_settled:
+            self.queue.settle_losses()  # now there is room for what was lost
+            self._reach_head(level, timeout, patient=patient)
 
-    def _reach_head(self, level: FlushLevel, timeout: float | None, *, patient: bool) -> bool:
-        """Wait until all that is in the ring has reached `level`; False when there was no room in it for a loss."""
+    def _reach_head(self, level: FlushLevel, timeout: float | None, *, patient: bool) -> None:
+        """Wait until all that is in the ring has reached `level`."""
         queue = self.queue
         with queue.lock:
-            is_settled = queue.settle_losses()
             target, failures = self.ring.head, level.failures
             level.want(target)
             self._drain.hurry()
@@ -319,7 +321,7 @@ class Recorder:
                 self._pump_here(is_over, timeout)
             with queue.lock:
                 if level.reached >= target:
-                    return is_settled
+                    return
                 if has_failed():
                     raise StorageError(level.error.message) from level.error
                 if queue.state == "closed":
