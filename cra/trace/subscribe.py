@@ -69,6 +69,15 @@ class Subscription:
         self._worker.stop()
         self._idle.set()
 
+    def finish(self, end: int) -> None:
+        """Close once everything buffered was delivered, or at `end` (monotonic, ns). Does it here where no thread could start."""
+        if self._worker.take_over():
+            while SystemClock.monotonic_ns() < end and (delivery := self._next()) is not None:
+                self._call(delivery)
+        else:
+            self.wait_idle(max(0, end - SystemClock.monotonic_ns()) / NS_PER_SECOND)
+        self.close()
+
     def wait_idle(self, timeout: float) -> bool:
         """Wait until everything buffered was delivered; False when that takes longer than `timeout` seconds."""
         return self._closed or self._idle.wait(timeout)
@@ -110,12 +119,15 @@ class Subscription:
     def _deliver(self) -> float | None:
         """Empty the buffer into the callback; the worker's step."""
         while (delivery := self._next()) is not None:
-            try:
-                assert callable(self._target)
-                self._target(delivery)
-            except BaseException as error:  # SystemExit, too: it would end this thread and nothing else
-                self._note(error)
+            self._call(delivery)
         return None
+
+    def _call(self, delivery: Delivery) -> None:
+        try:
+            assert callable(self._target)
+            self._target(delivery)
+        except BaseException as error:  # SystemExit, too: it would end this thread and nothing else
+            self._note(error)
 
     def _next(self) -> Delivery | None:
         with self._lock:
@@ -174,8 +186,7 @@ class Broadcaster:
         """Let the subscribers have what is buffered, as far as they take it within `timeout` seconds, then close them all."""
         end = SystemClock.monotonic_ns() + int(timeout * NS_PER_SECOND)
         for subscription in list(self._subscriptions):
-            subscription.wait_idle(max(0, end - SystemClock.monotonic_ns()) / NS_PER_SECOND)
-            subscription.close()
+            subscription.finish(end)
 
     def _leave(self, subscription: Subscription) -> None:
         self._subscriptions.pop(subscription, None)

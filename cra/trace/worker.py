@@ -20,7 +20,7 @@ class Worker:
 
     `step` returns None when there is nothing left to do, 0 to be called again at once, or the seconds after which it wants to
     be called again if nobody wakes it before. It must not raise. A `wake` during a run makes another run follow, so no work
-    is missed.
+    is missed. Where no thread can be started, `wake` does nothing, and the owner can `take_over`.
     """
 
     def __init__(self, step: Step, name: str) -> None:
@@ -31,6 +31,7 @@ class Worker:
         self._step = weakref.WeakMethod(step, lambda _: self._open())
         self._due: Step | None = None
         self._thread: threading.Thread | None = None
+        self._taken = threading.Lock()  # held by whoever runs `step`, or is about to, for good
         self._stopping = False
 
     def wake(self) -> None:
@@ -44,6 +45,10 @@ class Worker:
         self._stopping = True
         self._open()
 
+    def take_over(self) -> bool:
+        """Whether the work is the caller's from now on: no thread could be started so far, and none will be."""
+        return self._taken.acquire(blocking=False)
+
     @property
     def running(self) -> bool:
         """Whether a thread is there to do the work."""
@@ -54,11 +59,14 @@ class Worker:
             self._gate.release()
 
     def _start(self) -> bool:
+        if not self._taken.acquire(blocking=False):
+            return False
         thread = threading.Thread(target=self._loop, name=self._name, daemon=True)
         try:
             thread.start()
         except RuntimeError:
-            return False  # none are started at interpreter shutdown: the owner sees `running`, and does the work itself
+            self._taken.release()  # none are started at interpreter shutdown: the owner can take over
+            return False
         self._thread = thread
         return True
 

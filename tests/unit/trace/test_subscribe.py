@@ -288,3 +288,46 @@ def test_publishing_nothing_wakes_nobody(broadcaster: Broadcaster) -> None:
     subscription = broadcaster.subscribe(print)
     broadcaster.publish(empty)
     assert not subscription._worker.running
+
+
+def refuse(thread: threading.Thread) -> None:
+    """What Python says once the interpreter is about to end."""
+    raise RuntimeError("can't create new thread at interpreter shutdown")
+
+
+def test_closing_delivers_what_is_buffered_where_no_thread_can_be_started(
+    broadcaster: Broadcaster, events: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that ends before a subscriber's thread has begun: the subscriber has its events, and nobody waits for it."""
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    collector, other = Collector(), Collector()
+    collector.error = ValueError("no")
+    subscription = broadcaster.subscribe(collector)
+    broadcaster.subscribe(other)
+    broadcaster.publish(events(1, 2))
+    broadcaster.publish(events(3))
+    assert [] == collector.got
+    broadcaster.close(SECONDS)
+    assert [(1, 1), (2, 2), (3, 3)] == collector.got == other.got
+    assert (3, 0) == (subscription.errors, subscription.dropped)
+    broadcaster.publish(events(4))
+    assert 3 == len(other.got)
+
+
+def test_closing_delivers_no_longer_than_it_may(
+    broadcaster: Broadcaster, events: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A subscriber that takes its time holds up the end of a program by the call it is in."""
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    now = [0]
+    monkeypatch.setattr("cra.trace.subscribe.SystemClock.monotonic_ns", lambda: now[0])
+    collector = Collector()
+
+    def slow(delivery: Delivery) -> None:
+        collector(delivery)
+        now[0] += 600_000_000
+
+    broadcaster.subscribe(slow)
+    broadcaster.publish(events(1, 2, 3))
+    broadcaster.close(1.0)
+    assert [(1, 1), (2, 2)] == collector.got

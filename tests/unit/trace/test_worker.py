@@ -6,6 +6,8 @@ import gc
 import threading
 import time
 
+import pytest
+
 from cra.trace.worker import Worker
 
 
@@ -96,3 +98,38 @@ def test_the_thread_ends_with_its_owner() -> None:
     while worker.running:
         assert time.monotonic() < deadline
         gc.collect()
+
+
+def test_where_no_thread_can_be_started_the_work_is_taken_over_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Late in an interpreter's life: no error for whoever wakes it, and whoever takes over is alone from then on."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    job = Job()
+    with monkeypatch.context() as late:
+        late.setattr(threading.Thread, "start", refuse)
+        job.worker.wake()
+        job.worker.wake()
+        assert not job.worker.running
+    assert job.worker.take_over()
+    assert not job.worker.take_over()
+    job.worker.wake()
+    assert (False, 0) == (job.worker.running, job.count)
+    job.worker.stop()
+
+
+def test_a_thread_that_could_not_be_started_is_started_by_a_later_wake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system may have too many threads for a while. What a thread does cannot be taken over."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    job = Job()
+    with monkeypatch.context() as crowded:
+        crowded.setattr(threading.Thread, "start", refuse)
+        job.worker.wake()
+    job.worker.wake()
+    job.wait()
+    assert not job.worker.take_over()
+    job.worker.stop()
