@@ -246,6 +246,23 @@ def test_a_key_that_is_no_string_is_refused() -> None:
     assert ("/context", "Expected `str`, got `int`") == problem({**SMALLEST, "context": {1: 2}})
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: Request.parse({**SMALLEST, "operation": "resolve\ud800"}),
+        lambda: Request.parse({**SMALLEST, "\udfff": 1}),
+        lambda: Request.parse({**SMALLEST, "task": {"goal": "work", "risk_tier": "\ud800"}}),
+        lambda: make_ask("work", risk_tier="\ud800"),
+    ],
+    ids=["choice", "key", "nested", "ask"],
+)
+def test_a_lone_surrogate_where_names_are_compared_is_refused(call: Callable[[], object]) -> None:
+    """It is no character, and no name has one. What free text holds is refused where it is written to the trace."""
+    with pytest.raises(InvalidCARPRequest) as caught:
+        call()
+    assert caught.value.message == "a string holds a lone surrogate, which is no character; replace it"
+
+
 @pytest.mark.parametrize("name", ["parent_session_id", "idempotency_key"])
 def test_where_the_schema_says_null_null_is_nothing(name: str) -> None:
     """Two fields may be null; it means the same as leaving them out."""

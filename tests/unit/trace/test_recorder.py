@@ -791,6 +791,65 @@ def test_a_forgotten_recorder_stores_what_it_was_given_and_is_collected(record: 
     assert [1] == numbers(only(backend))
 
 
+def test_a_recorder_that_is_forgotten_before_its_worker_has_woken_up_stores_what_it_was_given(
+    record: MakeRecord,
+) -> None:
+    """It lives on until that is done, with a thread of its own, and is collected then."""
+    stored = threading.Event()
+
+    class Told(MemoryStorage):
+        def append(self, batch: Any) -> None:
+            super().append(batch)
+            stored.set()
+
+    backend = Told()
+    recorder = Recorder([backend], clock=VirtualClock(), ids=SeededIds(1))
+    alive = weakref.ref(recorder)
+    assert recorder._worker is not None
+    recorder._worker.stop()  # as good as asleep: what is recorded does not wake it
+    recorder.record(record(1))
+    del recorder
+    assert stored.wait(60)
+    assert [1] == numbers(only(backend))
+    deadline = time.monotonic() + 60
+    while alive() is not None:
+        assert time.monotonic() < deadline
+        gc.collect()
+        time.sleep(0.001)
+
+
+def test_close_leaves_the_ring_open_for_a_thread_that_does_not_end(
+    make_recorder: Make, record: MakeRecord, moody: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What holds it up may be anything that runs there, such as a finalizer. All is stored, and the backends are closed."""
+    held, entered, go_on = threading.Event(), threading.Event(), threading.Event()
+    step = Recorder._step
+
+    def hold(recorder: Recorder) -> float | None:
+        pause = step(recorder)
+        if held.is_set():
+            entered.set()
+            assert go_on.wait(60)
+        return pause
+
+    monkeypatch.setattr(Recorder, "_step", hold)
+    monkeypatch.setattr("cra.trace.recorder._JOIN_SECONDS", 0.01)
+    recorder = make_recorder(moody)
+    assert recorder._worker is not None
+    recorder.record(record(1))
+    recorder.flush()
+    held.set()
+    recorder._worker.wake()
+    assert entered.wait(60)
+    recorder.close()
+    assert moody.closed
+    assert [1] == numbers(only(moody))
+    recorder.ring.wake()  # not closed
+    go_on.set()
+    assert recorder._worker.join(60)
+    assert (1, 0) == (recorder.stats().records_recorded, recorder.stats().records_lost)
+
+
 def test_without_threads_flush_and_close_do_the_work(
     make_recorder: Make, record: MakeRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:

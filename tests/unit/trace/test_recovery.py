@@ -11,6 +11,7 @@ import pytest
 
 import cra
 from cra.errors import StorageError
+from cra.hotpath import encode_events
 from cra.storage.jsonl import JsonlStorage
 from cra.storage.null import NullStorage
 from cra.testing import SeededIds, VirtualClock
@@ -234,3 +235,95 @@ def test_without_a_store_to_read_what_a_ring_holds_is_let_go(tmp_path: Path) -> 
     with cra.Resolver("null:", ring=tmp_path / "ring"):
         assert 2 == len(os.listdir(tmp_path / "ring"))
     assert [] == os.listdir(tmp_path / "ring")
+
+
+def recovered(resolver: cra.Resolver) -> dict[str, Any]:
+    """What the runtime's own trace says of the recovery."""
+    (found,) = [e.payload for e in resolver.trace(resolver.session_id) if "runtime.recovered" == e.event_type]
+    return found
+
+
+def test_a_ring_that_cannot_be_read_is_set_aside_and_holds_up_no_other(
+    lost: Callable[[int], str], whole: list[Event], tmp_path: Path
+) -> None:
+    """It is counted, and kept as it is: a later version, or a person, may read it."""
+    session = lost(0)
+    image = b"no ring at all" * 10_000
+    (tmp_path / "ring" / "1-a.ring").write_bytes(image)
+    with cra.Resolver(f"jsonl:///{tmp_path}/trace", ring=tmp_path / "ring") as resolver:
+        found = recovered(resolver)
+        assert whole == resolver.trace(session)[: len(whole)]
+    assert (2, 1, 2) == tuple(found[name] for name in ("rings", "unreadable", "sessions"))
+    assert ["1-a.ring.damaged"] == os.listdir(tmp_path / "ring")
+    assert image == (tmp_path / "ring" / "1-a.ring.damaged").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [b"no record at all", encode_events(999, 1 << 80, 0, (("action.requested", b"{}"),))],
+    ids=["ill-formed", "of-nobody"],
+)
+def test_a_record_that_cannot_become_events_is_told_and_its_ring_kept(
+    record: bytes, whole: list[Event], tmp_path: Path
+) -> None:
+    """Whole by its checksum, and yet not what it should be: the others are stored, and what it was stays to be looked at."""
+    resolver = cra.Resolver(
+        Dying(tmp_path / "trace", 0), ring=tmp_path / "ring", clock=VirtualClock(), ids=SeededIds(1)
+    )
+    session = work(resolver)
+    assert resolver._runtime.recorder.ring.put(record)
+    with pytest.raises(StorageError):
+        resolver.flush()
+    die(resolver)
+    with cra.Resolver(f"jsonl:///{tmp_path}/trace", ring=tmp_path / "ring") as after:
+        assert 1 == recovered(after)["torn"]
+        events = after.trace(session)
+    assert whole == events[: len(whole)]
+    assert cra.verify_chain(events).valid
+    assert {".damaged"} == {file.suffix for file in (tmp_path / "ring").iterdir()}
+
+
+def test_a_long_ring_is_recovered_in_parts_of_which_a_store_may_lack_none(tmp_path: Path) -> None:
+    """More records than are expanded at once, in stores that are far apart: each gets what it lacks, once."""
+
+    def work_long(resolver: cra.Resolver) -> str:
+        resolver.load_atlas(ATLAS)
+        session = resolver.create_session("bot", "work")
+        for n in range(200):
+            session.resolve(f"lamp {n}")
+        return session.session_id
+
+    with cra.Resolver(f"jsonl:///{tmp_path}/whole", clock=VirtualClock(), ids=SeededIds(1)) as undying:
+        whole = undying.trace(work_long(undying))
+    stores = [Dying(tmp_path / "a", len(whole) // 2), Dying(tmp_path / "b", 0)]
+    resolver = cra.Resolver(stores, ring=tmp_path / "ring", clock=VirtualClock(), ids=SeededIds(1))
+    session = work_long(resolver)
+    with pytest.raises(StorageError):
+        resolver.flush()
+    die(resolver)
+    with cra.Resolver([f"jsonl:///{tmp_path}/a", f"jsonl:///{tmp_path}/b"], ring=tmp_path / "ring"):
+        pass
+    a, b = events_of(tmp_path / "a"), events_of(tmp_path / "b")
+    assert a == b
+    assert whole == a[session][:-1]
+    assert a[session][-1].event_type == "session.ended"
+
+
+def test_a_repeated_execution_is_no_open_one(tmp_path: Path) -> None:
+    """Its approval names the execution whose outcome it repeats: nothing is unknown about it, and it was no further action."""
+    resolver = cra.Resolver(f"jsonl:///{tmp_path}/trace")
+    resolver.load_atlas(ATLAS)
+    resolver.register("a.do0", dict)
+    session = resolver.create_session("bot", "work")
+    resolution = session.resolve("x")
+    for replayed in (False, True):
+        outcome = session.execute("a.do0", {}, resolution=resolution, idempotency_key="once")
+        assert replayed == outcome.replayed
+    resolver.flush()
+    die(resolver)
+    with cra.Resolver(f"jsonl:///{tmp_path}/trace") as after:
+        assert 0 == recovered(after)["executions"]
+        events = after.trace(session.session_id)
+    assert 2 == sum(event.event_type == "action.approved" for event in events)
+    assert not [event for event in events if event.event_type == "action.failed"]
+    assert ("error", 1) == (events[-1].payload["reason"], events[-1].payload["action_count"])
