@@ -511,7 +511,7 @@ def test_a_template_waits_for_room_and_is_refused_as_a_record_is(make_recorder: 
     recorder.define(template)
     assert before + 1 == recorder.ring.puts
     recorder.close()
-    with pytest.raises(InternalError, match="the recorder is closed"):
+    with pytest.raises(InternalError, match="this resolver is closed"):
         recorder.define(template)
 
 
