@@ -240,6 +240,7 @@ class SessionCore:
     open_calls: dict[str, Call]
     limit_keys: set[LimitKey]
     action_count: int
+    last_base: int | None
     lock: AbstractContextManager[object]
     number: int
     started_ns: int

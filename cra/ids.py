@@ -37,7 +37,7 @@ def make_uuid7(unix_ms: int, random_bits: int) -> int:
 
 def format_uuid(value: int) -> str:
     """A 128-bit integer in the 8-4-4-4-12 lower-case form. Raises `OverflowError` for any other."""
-    text = value.to_bytes(16, "big").hex()
+    text = int.to_bytes(value, 16, "big").hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 

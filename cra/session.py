@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Literal
 
@@ -52,6 +53,8 @@ class Session(SessionCore):
 
     runtime: Runtime
     _idempotency: IdempotencyStore | None = None
+    _is_over = False
+    """Whether `end` came to its end."""
     _request_ids: OrderedDict[str, int] | None = None
 
     @property
@@ -68,7 +71,7 @@ class Session(SessionCore):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.status == "active":
+        if not self._is_over:
             self.end("completed" if error is None else "error")
 
     # Resolve
@@ -356,6 +359,7 @@ class Session(SessionCore):
         recorder = self.runtime.recorder
         record = self.runtime.events_record(self.header, *events, base=base)
         recorder.record(record)
+        self.last_base = record.base
         self.number = recorder.queue.number(self.session_id)
         return record.base
 
@@ -366,31 +370,40 @@ class Session(SessionCore):
         self.number = self.runtime.recorder.queue.number(self.session_id)
 
     def end(self, reason: EndReason = "completed") -> None:
-        """Close the session and its trace. Executions still open are closed as unknown. Raises `SessionAlreadyEnded`."""
-        with self.lock:
-            if self.status == "ended":
-                raise SessionAlreadyEnded(f"session {self.session_id} has ended already")
-            runtime = self.runtime
-            room = runtime.reserve()
-            try:
-                if self.open_calls:
-                    for call in list(self.open_calls.values()):
-                        call.close_unknown()
-                self.status = "ended"
-                self.forget_shortcut()  # before the record: what interrupts this may resolve
-                payload = {
-                    "action_count": self.action_count,
-                    "duration_ms": (runtime.clock.monotonic_ns() - self.started_ns) // 1_000_000,
-                    "reason": reason,
-                }
-                self.record_last(room, "session.ended", payload)
-            finally:
-                if room.held:
+        """Close the session and its trace. Executions still open are closed as unknown. Raises `SessionAlreadyEnded`.
+
+        Where it was interrupted by an exception, the next call goes on with it.
+        """
+        is_done = False
+        try:
+            with self.lock:
+                if self._is_over:
+                    raise SessionAlreadyEnded(f"session {self.session_id} has ended already")
+                room = self.runtime.reserve()
+                try:
+                    self._end(room, reason)
+                    self._is_over = is_done = True
+                finally:
                     room.release()
-            runtime.approvals.end_session(self.session_id)
-            self.forget_resolutions()
-            self._request_ids = None
-        self.on_end(self)
+        finally:
+            if is_done:
+                self.on_end(self)
+
+    def _end(self, room: RingRoom, reason: EndReason) -> None:
+        for call in list(self.open_calls.values()):
+            call.close_unknown()
+        self.status = "ended"
+        self.forget_shortcut()  # before the record: what interrupts this may resolve
+        payload = {
+            "action_count": self.action_count,
+            "duration_ms": (self.runtime.clock.monotonic_ns() - self.started_ns) // 1_000_000,
+            "reason": reason,
+        }
+        with suppress(SessionAlreadyEnded):  # an end that was interrupted has recorded it
+            self.record_last(room, "session.ended", payload)
+        self.runtime.approvals.end_session(self.session_id)
+        self.forget_resolutions()
+        self._request_ids = None
 
 
 def effective_tier(host: RiskTier, asked: RiskTier | None) -> RiskTier:

@@ -2,11 +2,13 @@
 # the rest, and all errors. docs/formats/records.md has the layout.
 
 from cpython.dict cimport PyDict_CheckExact
+from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from cpython.unicode cimport PyUnicode_CheckExact
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from cra.errors import SessionAlreadyEnded as _SessionAlreadyEnded
 from cra.reference.session_core import CLOSING_PAYLOAD, MAX_PAYLOAD
 
 cdef Py_ssize_t _CLOSING_PAYLOAD = CLOSING_PAYLOAD
@@ -31,6 +33,8 @@ cdef bint _put_events(
     cdef uint8_t *record
     if room is not None and (not room.held or room.spare or room._queue is not runtime._queue):
         return False
+    if session._is_recorded:
+        raise _SessionAlreadyEnded(f"session {session.session_id} has ended; create a new one")
     if defines and session.status == "ended":
         return False  # its chain must not begin anew
     if runtime._has_definitions and (defines or ends):
@@ -67,17 +71,23 @@ cdef bint _put_events(
         memcpy(w.start + 20, base, 16)
         memcpy(record, w.start, w.length)
         cra_ring_commit(runtime.ring.ring, position, w.length)
+        # What calls into Python from here on can be interrupted, and this is done all the same.
+        if room is not None:
+            room.held = False
+        if ends:
+            session.number = 0
+            session._is_recorded = True
+        elif defines:
+            session.number = number
     finally:
         stop_writing(&w)
     if room is not None:
-        room.held = False
-        runtime._rooms.discard(room)
+        runtime._rooms.discard(<Py_ssize_t><PyObject *>room)
     if ends:
         runtime._numbers.pop(session.header.session_id, None)
         runtime._ended.add(session.header)
-        session.number = 0
     elif defines:
-        runtime._numbers[session.header.session_id] = session.number = number
+        runtime._numbers[session.header.session_id] = number
     if defines:
         runtime._on_record()  # nobody may drain the ring yet
     return True

@@ -48,11 +48,13 @@ def format_uuid(value):
     return PyUnicode_DecodeASCII(text, _UUID_LENGTH, NULL)
 
 
-def parse_uuid(str text not None):
+def parse_uuid(text not None):
     """The number of a UUID in the form that `format_uuid` writes; see `cra.ids.parse_uuid`."""
     cdef Py_ssize_t length
     cdef uint8_t uuid[16]
     cdef const char *characters = NULL
+    if not isinstance(text, str):
+        raise TypeError(f"a UUID is a str, not {type(text).__name__}")
     try:
         characters = PyUnicode_AsUTF8AndSize(text, &length)
     except UnicodeEncodeError:

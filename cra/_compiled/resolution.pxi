@@ -67,9 +67,10 @@ cdef class ResolutionCore:
         tuple limit_states not None,
         ask,
     ):
-        cdef bytes drawn = base.to_bytes(16, "big")
+        cdef uint8_t drawn[16]
+        _put_uuid_number(drawn, base)
         _fill(
-            self, header, <const uint8_t *><const char *>drawn, request_id, time_ns, expires_ns, ttl_seconds, plan, ruling,
+            self, header, drawn, request_id, time_ns, expires_ns, ttl_seconds, plan, ruling,
             injected, limit_states, ask,
         )
 
@@ -78,9 +79,10 @@ cdef class ResolutionCore:
         cls, header, base, request_id, time_ns, expires_ns, ttl_seconds, plan, ruling, injected, limit_states, asked
     ):
         """See `cra.reference.resolution_core.ResolutionCore.restore`."""
-        cdef bytes drawn = base.to_bytes(16, "big")
+        cdef uint8_t drawn[16]
+        _put_uuid_number(drawn, base)
         return new_resolution(
-            cls, header, <const uint8_t *><const char *>drawn, request_id, time_ns, expires_ns, ttl_seconds, plan, ruling,
+            cls, header, drawn, request_id, time_ns, expires_ns, ttl_seconds, plan, ruling,
             injected, limit_states, asked,
         )
 

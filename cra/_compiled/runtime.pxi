@@ -2,8 +2,8 @@
 # cra.reference.ring_room. `direct` says that records of sessions go into the ring without the recorder: nothing here releases the
 # GIL between the look at it and the commit.
 
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint64_t
-from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
 from cra.timing.clock import SystemClock as _SystemClock
@@ -42,6 +42,11 @@ cdef class RingRoom:
 
     def release(self):
         """Give the room back. Harmless when it was used or given back before."""
+        if self.held:
+            self._queue.give_back(self)
+
+    def __del__(self):
+        # An exception of a signal handler can come before it is in anybody's hands.
         if self.held:
             self._queue.give_back(self)
 
@@ -110,7 +115,7 @@ cdef class RuntimeCore:
         if not self.direct or self._spare or not cra_ring_reserve(self.ring.ring, _CLOSING_BYTES):
             return self.recorder.reserve()
         reserved._queue, reserved._use, reserved.room, reserved.held = self._queue, self._use, _CLOSING_BYTES, True
-        self._rooms.add(reserved)
+        self._rooms.add(<Py_ssize_t><PyObject *>reserved)
         return reserved
 
     cdef int64_t now_ns(self) except? -1:
@@ -120,9 +125,7 @@ cdef class RuntimeCore:
         return _read_clock(CLOCK_MONOTONIC) if self._system_clock else self.clock.monotonic_ns()
 
     cdef int draw(self, int64_t now_ns, uint8_t *base) except -1:
-        cdef bytes drawn
         if self._random_ids:
             return _draw_uuid7(now_ns // _NS_PER_MS, base)
-        drawn = self.ids.draw(now_ns // _NS_PER_MS).to_bytes(16, "big")
-        memcpy(base, <const char *>drawn, 16)
+        _put_uuid_number(base, self.ids.draw(now_ns // _NS_PER_MS))
         return 0

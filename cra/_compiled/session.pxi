@@ -62,8 +62,10 @@ cdef class SessionCore:
     cdef public object session_id, trace_id, agent_id, goal, context, scopes, risk_tier, atlas_ids
     cdef public object parent, ancestors, on_end, status, children, open_calls, limit_keys, lock
     cdef public Py_ssize_t action_count
+    cdef public object last_base
     cdef SessionLock _own_lock
     cdef public uint64_t number
+    cdef bint _is_recorded  # up to its end
     cdef public int64_t started_ns, active_ns
     # The shortcut; `_plan` None where there is none.
     cdef int64_t _epoch, _second
@@ -151,6 +153,8 @@ cdef class SessionCore:
             return None
         # Whatever calls into Python may run another thread, which may forget the shortcut or remember another: this one is held.
         cdef object plan = self._plan, ruling = self._ruling
+        if plan is None:
+            return None  # ended since the caller looked
         cdef GoalSelector selector = self._selector
         cdef Watches watches = self._watches
         cdef int64_t now_ns = runtime.now_ns(), monotonic_ns = runtime.monotonic_ns()
@@ -309,7 +313,8 @@ cdef class SessionCore:
             if has_base:
                 _put_uuid_number(used, base)
             if _put_events(self, events, None, None, used, &has_base):
-                return _uuid_number(used)
+                self.last_base = _uuid_number(used)
+                return self.last_base
             if has_base:
                 base = _uuid_number(used)
         return self._record(events, base)

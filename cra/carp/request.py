@@ -164,7 +164,8 @@ def make_ask(goal: object, **given: object) -> Ask:
 
 
 def _private(ask: Ask) -> Ask:
-    """The same, once its lists are seen to be bounded, with a context of its own."""
+    """The same, once its lists are seen to be bounded, with a context of its own and strings that are nothing else."""
+    own: dict[str, Any] = {} if ask.context is None else {"context": copy_context(ask.context)}
     for name, listed in (
         ("context_hints", ask.context_hints),
         ("required_capabilities", ask.required_capabilities),
@@ -172,7 +173,9 @@ def _private(ask: Ask) -> Ask:
     ):
         if listed and (len(listed) > MAX_LISTED or max(map(len, listed)) > MAX_NAME):
             raise InvalidCARPRequest(f"at most {MAX_LISTED} entries of at most {MAX_NAME} characters", path=f"/{name}")
-    return ask if ask.context is None else msgspec.structs.replace(ask, context=copy_context(ask.context))
+        if listed and any(type(each) is not str for each in listed):
+            own[name] = tuple(map(str.__str__, listed))
+    return msgspec.structs.replace(ask, **own) if own else ask
 
 
 def copy_context(context: object) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from cra.errors import (
     Conflict,
     CRAError,
     ExecutionError,
+    InternalError,
     InvalidParameters,
     RateLimitExceeded,
     ResolutionExpired,
@@ -99,7 +100,9 @@ class Call:
     _returns: Schema | None = None
     _entry: Entry | None = None
     _room: RingRoom | None = None
-    """Room for the closing record, as long as that is to be written."""
+    """Room for the closing record, as long as the execution is open."""
+    _is_started = False
+    """Whether its start is recorded."""
     # What is given back where the executor is not called.
     _reserved: RingRoom | None = None
     _spent: Spent | None = None
@@ -162,9 +165,9 @@ class Call:
         self._returns = action.returns_schema
         try:
             self._start(cleared, parameters)
-        except BaseException:
-            self._give_back()
-            self._abandon()
+        except BaseException as error:
+            code = error.code if isinstance(error, CRAError) else "INTERNAL_ERROR"
+            self._not_run(code, "it was interrupted before it ran")
             raise
         return Run(executor, parameters, action.timeout_seconds)
 
@@ -182,7 +185,7 @@ class Call:
 
     def check_open(self) -> None:
         """Right before the executor: where the session has ended since, the execution is closed and must not run."""
-        if self._room is None:
+        if self._room is None or not self._room.held:
             self._give_back()
             raise self._unknown("its session ended before it ran")
 
@@ -294,13 +297,21 @@ class Call:
         with session.lock:
             session.touch()
             approved = {"action_id": self.action_id, "resolution_id": self.resolution_id}
-            self._base = base = self._record(("action.approved", approved))
+            self._base = base = runtime.ids.draw(runtime.clock.now_ns() // 1_000_000)
             self.execution_id = execution_id = format_uuid(base + EXECUTION)
-            self._room = room
             self._started_ns = runtime.clock.monotonic_ns()
+            self._room = room
+            # Before the record: from there on, whoever ends the session has to know of it.
             session.open_calls[execution_id] = self
-            session.action_count += 1
-            runtime.executions += 1
+            self._record(("action.approved", approved), base=base)
+            self._note_start()
+
+    def _note_start(self) -> None:
+        """Its start is recorded."""
+        if not self._is_started:
+            self._is_started = True
+            self.session.action_count += 1
+            self.runtime.executions += 1
 
     def _spend(self, cleared: Clearance, parameters: dict[str, Any]) -> None:
         """Count the call against its limits. Refuses the call that does not fit, or says nothing of its cost."""
@@ -471,18 +482,25 @@ class Call:
         )
 
     def _close(self, event_type: str, payload: dict[str, Any]) -> bool:
-        """Write the closing record, once; False where the execution was closed before, or its session has ended."""
-        with self.session.lock:
-            room, self._room = self._room, None
-            if room is None:
-                return False
-            self.session.open_calls.pop(self.execution_id, None)
-            try:
-                self.session.record_last(room, event_type, payload, self._base)
-            except SessionAlreadyEnded:
-                room.release()
-                return False
-            return True
+        """Write the closing record, once; False where it is written already, never can be, or there is nothing to close."""
+        session = self.session
+        with session.lock:
+            room, is_closed = self._room, False
+            if room is not None and room.held and (self._is_started or session.last_base == self._base):
+                self._note_start()
+                try:
+                    session.record_last(room, event_type, payload, self._base)
+                    is_closed = True
+                except SessionAlreadyEnded:
+                    room.release()
+                except InternalError:
+                    if room.held:
+                        raise
+                    # else what interrupted this has ended the session, and closed the execution
+            # Only now: what interrupts this and ends the session finds what is open.
+            self._room = None
+            session.open_calls.pop(self.execution_id, None)
+            return is_closed
 
     # Payloads
 
@@ -497,9 +515,9 @@ class Call:
     def _elapsed_ms(self) -> int:
         return (self.runtime.clock.monotonic_ns() - self._started_ns) // 1_000_000
 
-    def _record(self, *ending: NewEvent) -> int:
+    def _record(self, *ending: NewEvent, base: int | None = None) -> None:
         """Record `action.requested` and what came of it. The session's lock is held."""
-        return self.session.record(self._requested(), *ending)
+        self.session.record(self._requested(), *ending, base=base)
 
     def _requested(self) -> NewEvent:
         requested = {"action_id": self.action_id}

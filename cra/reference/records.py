@@ -354,7 +354,7 @@ def _number(data: bytes) -> int:
 
 
 def _uuid_bytes(number: int) -> bytes:
-    return number.to_bytes(_UUID_BYTES, "big")
+    return int.to_bytes(number, _UUID_BYTES, "big")
 
 
 def _utf8(text: Text) -> bytes:

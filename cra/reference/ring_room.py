@@ -1,6 +1,6 @@
 """Room in the ring for one record, taken before something happens that has to be recorded.
 
-Made by the record queue and by `RuntimeCore.reserve`; every one that is held is among `RecordQueue.rooms`.
+Made by the record queue and by `RuntimeCore.reserve`; the `id` of every one that is held is among `RecordQueue.rooms`.
 """
 
 from __future__ import annotations

@@ -113,7 +113,8 @@ class RuntimeCore:
 class SessionCore:
     """What a session is, and the part of it that resolves and records touch.
 
-    `number` is what the ring calls the session, 0 before its first record and after its last. `ancestors` are its parent, that
+    `number` is what the ring calls the session, 0 before its first record and after its last; `last_base` is the id that its
+    newest record of `record` derives from. `ancestors` are its parent, that
     one's parent, and so on. `on_end` is called with the session when it has ended.
     """
 
@@ -150,6 +151,7 @@ class SessionCore:
         self.action_count = 0
         self.lock: AbstractContextManager[object] = SessionLock()
         self.number = 0
+        self.last_base: int | None = None
         self.started_ns = self.active_ns = runtime.clock.monotonic_ns()
         self._shortcut: Shortcut | None = None
         self._recent: list[Resolution] = []

@@ -68,7 +68,7 @@ class RecordQueue:
         self._on_direct: Callable[[bool], None] = _nobody
         # What a reservation has besides its room: where records can be lost, room for the loss that comes before its record.
         self.spare = LOSS_BYTES if overflow == "drop" else 0
-        self.rooms: set[RingRoom] = set()
+        self.rooms: set[int] = set()
         """What is reserved."""
         self.lost = 0
         self.refused = 0
@@ -161,7 +161,7 @@ class RecordQueue:
                     raise self.refusal()
                 if (not self._losses or self.settle_losses()) and self._reserve(room):
                     reserved = RingRoom(self, use, room, self.spare)
-                    self.rooms.add(reserved)
+                    self.rooms.add(id(reserved))
                     return reserved
             end = self._wait_for_room(room + self.spare, end)
 
@@ -182,6 +182,7 @@ class RecordQueue:
                     f"a record of {len(data)} bytes does not fit into the {reservation.room} that were reserved for it; record"
                     " less, or reserve more"
                 )
+            reservation.held = False  # from here on, whatever interrupts this, it is not to be given back
             self.ring.put_reserved(data, reservation.room)
             self._taken(record, number)
             self._end(reservation)
@@ -347,7 +348,7 @@ class RecordQueue:
 
     def _end(self, reservation: RingRoom) -> None:
         reservation.held = False
-        self.rooms.discard(reservation)
+        self.rooms.discard(id(reservation))
         if reservation.spare:
             self.ring.release(reservation.spare)
         if self._losses:
