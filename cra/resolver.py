@@ -6,7 +6,6 @@ Safe to use from many threads. PROTOCOL, all of it; docs/ has a page per topic.
 from __future__ import annotations
 
 import os
-import platform
 import queue
 import threading
 import weakref
@@ -27,7 +26,7 @@ from cra.execution.approvals import Approval
 from cra.execution.call import Call, Outcome
 from cra.execution.execute import execute
 from cra.execution.running import Executor, way_of
-from cra.hotpath import RandomIds, RingRoom, format_uuid, implementation
+from cra.hotpath import RandomIds, RingRoom
 from cra.ids import IdSource
 from cra.reference.resolve import DefaultDecision
 from cra.reference.ring_room import CLOSING_BYTES
@@ -39,14 +38,12 @@ from cra.storage.jsonl import JsonlStorage
 from cra.storage.open import open_storage
 from cra.timing.clock import NS_PER_SECOND, Clock, SystemClock
 from cra.trace.event import Event
-from cra.trace.record import SessionHeader
+from cra.trace.own_session import beginning, ending, own_header
 from cra.trace.recorder import DEFAULT_RING_BYTES, Recorder
 from cra.trace.recovery import Recovery, recover
-from cra.trace.ring_folder import RingFile, RingFolder
+from cra.trace.ring_folder import RingFile, RingFolder, rings_beside
 from cra.trace.subscribe import Delivery, Subscription
-from cra.version import __version__
 
-RUNTIME_AGENT = "cra.runtime"
 CLOCK_SKEW_SECONDS = 300
 Source = str | os.PathLike[str] | Mapping[str, Any] | Atlas
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -131,8 +128,7 @@ class Resolver:
                 if not backend.durable:
                     raise StorageError(f"storage {backend.name!r} cannot make anything durable; use jsonl:")
         own_ids = RandomIds()
-        base = own_ids.draw(clock.now_ns() // 1_000_000)
-        self._header = SessionHeader(format_uuid(base), format_uuid(base + 1), format_uuid(base + 2))
+        self._header = own_header(clock, own_ids)
         file, recovery = _open_ring(ring, tracing, self._backends, clock, own_ids)
         recorder = Recorder(
             self._backends,
@@ -168,19 +164,7 @@ class Resolver:
         self._started_ns = clock.monotonic_ns()
         self._sessions = SessionTable(self._runtime, self._is_stored)
         _live.add(self)
-        self._record(
-            ("session.started", {"agent_id": RUNTIME_AGENT, "goal": "runtime"}),
-            (
-                "runtime.started",
-                {
-                    "version": __version__,
-                    "implementation": implementation(),
-                    "process": os.getpid(),
-                    "host": platform.node(),
-                },
-            ),
-            *([("runtime.recovered", recovery.payload())] if recovery.rings else []),
-        )
+        self._record(*beginning(recovery))
 
     def __enter__(self) -> Resolver:
         return self
@@ -489,10 +473,7 @@ class Resolver:
             stack.callback(self._runtime.recorder.close)
             stack.callback(self._runtime.threads.close)
             self._sessions.end_all()
-            self._record(
-                ("session.ended", {"reason": "completed", "duration_ms": self._uptime_ms(), "action_count": 0}),
-                last=True,
-            )
+            self._record(ending(self._uptime_ms()), last=True)
 
     def _end_in_child(self) -> None:  # pragma: no cover - runs in forked children only
         """Whoever takes a lock in a forked child is told, where he might wait for ever."""
@@ -520,7 +501,7 @@ def _open_ring(
     """
     if folder is None:
         beside = next((backend.folder for backend in backends if isinstance(backend, JsonlStorage)), None)
-        folder = None if beside is None else f"{os.fspath(beside)}.ring"
+        folder = None if beside is None else rings_beside(beside)
     if folder is None:
         return None, Recovery()
     try:

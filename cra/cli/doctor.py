@@ -1,6 +1,6 @@
 """`cra doctor`: what this installation is, for a person who has to find out why something differs elsewhere.
 
-It looks and reports; it changes nothing and always succeeds.
+It looks and reports, and changes nothing. Of the installation it always succeeds; of a data folder, `cra.cli.checkup` judges.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ import platform
 import sys
 import time
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import cra
+from cra.cli.checkup import check_data
 from cra.cli.terminal import Cell, say_json, say_table
 
 # Distribution → what it is for. The first group is required.
@@ -21,8 +23,37 @@ _REQUIRED = {"msgspec": "core", "jsonschema-rs": "core"}
 _EXTRAS = {"typer": "cli", "rich": "cli", "PyYAML": "yaml"}
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False) -> int:
-    """Show version, implementation, platform, dependencies, and what is missing."""
+def doctor(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Look at this data folder instead: a jsonl: store, or a folder of rings.",
+            exists=True,
+            file_okay=False,
+            metavar="DIR",
+        ),
+    ] = None,
+    ring: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder of its rings, where they are not in DIR.ring.",
+            exists=True,
+            file_okay=False,
+            metavar="FOLDER",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> int:
+    """Show version, implementation, platform, dependencies, and what is missing.
+
+    With --data, show the state of a data folder, and what to do about it.
+
+    It changes nothing. Exit code 0: healthy; 1: something needs attention.
+    """
+    if data is not None:
+        return check_data(data, ring, as_json=as_json)
+    if ring is not None:
+        raise typer.BadParameter("it says where the rings of --data DIR are; give that, too", param_hint="--ring")
     facts = {
         "cra": cra.__version__,
         "implementation": cra.implementation(),

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
@@ -70,6 +71,12 @@ def _console(*, stderr: bool = False) -> Console:
 def say(text: object = "", style: str = "", *, fold: bool = True) -> None:
     """One line on stdout; only a screen folds it, and not one that is there to be copied (`fold=False`)."""
     say_text(Text(clean(text), style=style), fold=fold)
+
+
+def say_indented(text: object) -> None:
+    """Text on stdout, set in below what it belongs to; only a screen folds it."""
+    with _writing():
+        _console().print(Padding(clean(text), (0, 0, 0, layout.INDENT)), soft_wrap=not on_screen())
 
 
 def say_text(text: Text, *, fold: bool = True) -> None:

@@ -1,6 +1,6 @@
-"""`cra trace`: verify, read, compare, recompute and export traces.
+"""`cra trace`: verify, read, compare, recompute and export traces, and repair the folder they are in.
 
-Only `export` writes a file, and only where it is told to.
+Only `export` writes a file, and only where it is told to; only `recover` (`cra.cli.recovering`) changes a store.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import cra
 from cra.cli.anchors import FORM, anchor_of, hold_to, parse_anchor
 from cra.cli.events import say_events
 from cra.cli.files import naming
+from cra.cli.recovering import recover
 from cra.cli.replaying import say_replay
 from cra.cli.terminal import Cell, in_words, say, say_json, say_lines, say_table, working
 from cra.errors import SessionNotFound, StorageError
@@ -30,7 +31,7 @@ from cra.trace.verify import FileVerification
 GRADE_STYLES = {"identical": "green", "semantically_equivalent": "green", "different": "red"}
 ANCHOR_HINT = f"Keep the anchor of every session where the trace cannot be changed, and verify with --anchor {FORM}."
 
-app = typer.Typer(help="Verify, show, compare, replay and export traces.")
+app = typer.Typer(help="Verify, show, compare, replay and export traces; repair the folder they are in.")
 
 
 def _regular(given: Path | list[Path]) -> Path | list[Path]:
@@ -219,3 +220,6 @@ def _stored(storage: str, session_id: str) -> list[Event]:
     (backend,) = open_storage(storage)
     with closing(backend):
         return list(backend.events(session_id))
+
+
+app.command()(recover)

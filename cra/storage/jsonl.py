@@ -7,6 +7,7 @@ writing. It never changes a line that was once complete.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
@@ -21,7 +22,8 @@ from cra.errors import InvalidTraceEvent, StorageError, StorageLocked
 from cra.ids import UUID_PATTERN
 from cra.storage.base import StorageHealth
 from cra.storage.chunks import chunks_of
-from cra.storage.lines import Repair, WholeLines, count_lines, offset_of_last_lines, repair_tail
+from cra.storage.lines import TORN, Repair, WholeLines, count_lines, offset_of_last_lines, repair_tail
+from cra.storage.look import NotRegular, check_regular
 from cra.trace.event import Event
 from cra.trace.jsonl import read_events
 
@@ -104,7 +106,7 @@ class JsonlStorage:
             self._release(path.name)
             self._dirty.discard(path.name)
             try:
-                for file in (path, path.with_name(path.name + ".torn")):
+                for file in (path, path.with_name(path.name + TORN)):
                     file.unlink(missing_ok=True)
             except OSError as error:
                 raise self._error("cannot delete the session", error) from error
@@ -266,8 +268,14 @@ class JsonlStorage:
 
 
 def _open_regular(path: str, flags: int) -> int:
-    """Never through a link: a link in the folder could lead a trace anywhere."""
-    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, _FILE_MODE)
+    """Never through a link: a link in the folder could lead a trace anywhere. A pipe would keep its readers waiting for ever."""
+    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, _FILE_MODE)
+    try:
+        check_regular(os.fstat(descriptor))
+    except NotRegular as kind:
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, f"a session's file is {kind}", path) from None
+    return descriptor
 
 
 def _write_all(handle: FileIO, data: bytes) -> None:

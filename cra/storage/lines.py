@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import msgspec
 
+TORN = ".torn"
 _CHUNK = 64 * 1024
 
 
@@ -79,7 +80,7 @@ def repair_tail(path: Path, descriptor: int) -> Repair | None:
     whole, size = offset_of_line_end(descriptor, 1), os.fstat(descriptor).st_size
     if whole == size:
         return None
-    torn_file = path.with_name(path.name + ".torn")
+    torn_file = path.with_name(path.name + TORN)
     with open(torn_file, "ab") as torn:
         for offset in range(whole, size, _CHUNK):
             torn.write(os.pread(descriptor, min(_CHUNK, size - offset), offset))

@@ -16,12 +16,14 @@ from zlib import crc32
 from cra.errors import InvalidTraceEvent, StorageError
 from cra.hotpath import encode_events
 from cra.reference.records import Definition, EventsRecord, TemplateRecord, decode
+from cra.storage.look import NotRegular, opened_to_look
 
 MAGIC: Final = b"cra-defs"
 VERSION: Final = 1
 _HEADER: Final = MAGIC + VERSION.to_bytes(4, "little")
 _FRAME: Final = 8  # u32 length, u32 CRC-32 of the record
 _SMALL: Final = 256 * 1024  # a file of which less than this is dead is left alone
+_MAX_SIZE: Final = 2**30
 Key = tuple[str, int]
 
 
@@ -132,10 +134,14 @@ class DefinitionsRead(NamedTuple):
 def read_definitions(path: str) -> DefinitionsRead:
     """Read a file of definitions, as far as it is whole. Raises `StorageError` for one of another format, or none."""
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        with opened_to_look(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
+            data = file.read(_MAX_SIZE + 1)
     except OSError as problem:
         raise StorageError(f"cannot read the definitions {path!r}: {problem.strerror}") from problem
+    except NotRegular as kind:
+        raise StorageError(f"cannot read the definitions {path!r}: they are {kind}") from None
+    if len(data) > _MAX_SIZE:
+        raise StorageError(f"cannot read the definitions {path!r}: they are larger than any")
     if not data.startswith(_HEADER):
         if _HEADER.startswith(data):
             return DefinitionsRead({}, {}, len(data))

@@ -24,11 +24,13 @@ from cra.timing.clock import Clock
 from cra.trace.batch import Batch
 from cra.trace.event import Event
 from cra.trace.record import EXECUTION, FIRST_EVENT
-from cra.trace.ring_folder import DeadRing, RingFolder
+from cra.trace.ring_folder import DeadRing, Refused, RingFolder
 
 OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
+_DIED_WHILE_IT_RAN = "the process ended while it ran; find out before trying again"
 RESOLVE_EVENTS = 2  # the request and the completion, besides those of its template
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_OF_APPROVED = ("action_id", "resolution_id")
 _OF_EXECUTIONS = ("session.started", "action.approved", "action.executed", "action.failed")
 _CHUNK = 64  # records that are expanded before they are stored: a record can be a hundred events
 Head = tuple[int, str, int]
@@ -55,15 +57,26 @@ class Recovery(msgspec.Struct):
         return found
 
 
-def recover(folder: RingFolder, backends: Sequence[StorageBackend], clock: Clock, ids: IdSource) -> Recovery:
+def recover(
+    folder: RingFolder,
+    backends: Sequence[StorageBackend],
+    clock: Clock,
+    ids: IdSource,
+    refused: Refused | None = None,
+) -> Recovery:
     """Recover every ring in `folder` whose process is gone.
 
     Raises `StorageError` where a backend does not take what is recovered; the ring stays, and the next recovery starts over.
+    With `refused`, that is told of such a ring and the next one is tried.
     """
     total = Recovery()
-    for dead in folder.dead():
+    for dead in folder.dead(refused):
         try:
             _recover_ring(dead, backends, clock, ids, total)
+        except StorageError as error:
+            if refused is None:
+                raise
+            refused(dead.path, error)
         finally:
             dead.leave()
     return total
@@ -72,12 +85,12 @@ def recover(folder: RingFolder, backends: Sequence[StorageBackend], clock: Clock
 def _recover_ring(
     dead: DeadRing, backends: Sequence[StorageBackend], clock: Clock, ids: IdSource, total: Recovery
 ) -> None:
-    total.rings += 1
     try:
         scan, definitions = dead.read()
     except StorageError:
-        total.unreadable += 1
         dead.remove(damaged=True)
+        total.rings += 1
+        total.unreadable += 1
         return
     total.records += len(scan.records)
     total.torn += len(scan.torn) + (definitions.torn > 0)
@@ -85,12 +98,13 @@ def _recover_ring(
     readable = [backend for backend in backends if backend.readable]
     if readable:
         total.events += ring.store(readable)
-        _close_what_is_open(ring, readable, clock, ids, total)
+        close_what_is_open(ring.sessions, readable, clock, ids, total)
         for backend in readable:
             backend.flush(durable=backend.durable)
     damaged = ring.unreadable > 0 or any(torn.reason != NOT_COMMITTED for torn in scan.torn)
     total.torn += ring.unreadable
     dead.remove(damaged=damaged)
+    total.rings += 1
 
 
 class _Ring:
@@ -148,7 +162,10 @@ class _Ring:
         for template in self._templates.values():
             expander.feed(template)
         for number in first:
-            expander.feed(encode_events(number, 0, 0, (), define=self.sessions[number]))
+            try:
+                expander.feed(encode_events(number, 0, 0, (), define=self.sessions[number]))
+            except InvalidTraceEvent:  # it is defined under another number, too; its records are refused below
+                self.unreadable += 1
         stored = [_Progress(backend, last[index]) for index, backend in enumerate(backends)]
         for place, (data, record, _) in enumerate(self._records):
             if isinstance(record, (EventsRecord, ResolveRecord)) and place < first.get(record.session, 0):
@@ -169,17 +186,31 @@ class _Ring:
         if not stored:
             return 0, None, -1
         newest = stored[0]
-        event_id = parse_uuid(newest.event_id)
+        found = self._find(number, newest)
+        if found is not None:
+            place, stored_of_it, events = found
+            if stored_of_it == events:
+                return place + 1, _head(newest), newest.sequence
+            before = backend.last(session_id, stored_of_it + 1)
+            head = _head(before[0]) if len(before) == stored_of_it + 1 else None
+            return place, head, newest.sequence
+        # What an earlier recovery closed, before it was interrupted, is in no record; it goes on behind that.
+        own = _last_of_its_own(backend, session_id) if _is_of_recovery(newest) else None
+        found = None if own is None else self._find(number, own)
+        if found is not None:
+            place, stored_of_it, events = found
+            return place + (stored_of_it == events), _head(newest), newest.sequence
+        return 0, _head(newest), newest.sequence
+
+    def _find(self, number: int, event: Event) -> tuple[int, int, int] | None:
+        """Which record of a session has an event: its place, how many of its events come up to this one, and how many it has."""
+        event_id = parse_uuid(event.event_id)
         for place, (_, record, events) in enumerate(self._records):
             if isinstance(record, (EventsRecord, ResolveRecord)) and record.session == number:
                 offset = event_id - record.base - FIRST_EVENT
-                if 0 <= offset < events - 1:  # part of it is stored
-                    before = backend.last(session_id, offset + 2)
-                    head = _head(before[0]) if len(before) == offset + 2 else None
-                    return place, head, newest.sequence
-                if offset == events - 1:
-                    return place + 1, _head(newest), newest.sequence
-        return 0, _head(newest), newest.sequence
+                if 0 <= offset < events:
+                    return place, offset + 1, events
+        return None
 
 
 class _Progress:
@@ -208,11 +239,15 @@ def _hand_over(expander: Expander, stored: Iterable[_Progress]) -> None:
             each.give(batch, expander.heads())
 
 
-def _close_what_is_open(
-    ring: _Ring, backends: Sequence[StorageBackend], clock: Clock, ids: IdSource, total: Recovery
+def close_what_is_open(
+    sessions: Mapping[int, Definition],
+    backends: Sequence[StorageBackend],
+    clock: Clock,
+    ids: IdSource,
+    total: Recovery,
 ) -> None:
-    """End the sessions that the dead process had open, and their executions, whose outcome nobody knows."""
-    for number, define in ring.sessions.items():
+    """End the sessions that a dead process had open, and their executions, whose outcome nobody knows. `total` counts them."""
+    for number, define in sessions.items():
         newest = backends[0].last(define[0], 1)
         if not newest or newest[0].event_type == "session.ended":
             continue
@@ -220,17 +255,15 @@ def _close_what_is_open(
         expander = Expander({define[0]: _head(newest[0])})
         define_now: Definition | None = define
         now = clock.now_ns()
-        for execution_id, approved in opened.items():
-            payload = {
-                "action_id": approved.payload["action_id"],
-                "resolution_id": approved.payload["resolution_id"],
-                "execution_id": execution_id,
+        for span_id, approved in opened.items():
+            span = parse_uuid(span_id)
+            payload = {name: value for name, value in approved.payload.items() if name in _OF_APPROVED} | {
+                "execution_id": format_uuid(span + EXECUTION),
                 "error_code": OUTCOME_UNKNOWN,
-                "error_message": "the process ended while it ran; find out before trying again",
+                "error_message": _DIED_WHILE_IT_RAN,
                 "effect": "unknown",
             }
             event = ("action.failed", canonical_json(payload))
-            span = parse_uuid(approved.span_id)
             expander.feed(encode_events(number, ids.draw(now // 10**6), now, (event,), span=span, define=define_now))
             define_now = None
         duration = max(0, now - started) // 10**6
@@ -249,9 +282,9 @@ def _close_what_is_open(
 
 
 def _open_executions(events: Iterable[Event]) -> tuple[dict[str, Event], int, int]:
-    """The executions that were approved and never closed, when the session started (ns), and how many actions it had.
+    """The executions that were approved and never closed, by span, when the session started (ns), and how many actions it had.
 
-    An approval that names its execution repeats the outcome of an earlier one, and is closed with it.
+    An approval that names its execution repeats the outcome of an earlier one, and is closed with it. Payloads may be redacted.
     """
     running: dict[str, Event] = {}
     started = actions = 0
@@ -259,11 +292,31 @@ def _open_executions(events: Iterable[Event]) -> tuple[dict[str, Event], int, in
         if event.event_type == "session.started":
             started = _nanoseconds(event.timestamp)
         elif event.event_type == "action.approved" and "execution_id" not in event.payload:
-            running[format_uuid(parse_uuid(event.span_id) + EXECUTION)] = event
+            running[event.span_id] = event
             actions += 1
         elif event.event_type in ("action.executed", "action.failed"):
-            running.pop(event.payload.get("execution_id", ""), None)
+            running.pop(event.span_id, None)
     return running, started, actions
+
+
+def _last_of_its_own(backend: StorageBackend, session_id: str) -> Event | None:
+    """The last event of a session that the process itself recorded, behind which a recovery has closed what was open."""
+    asked = 2
+    while True:
+        events = backend.last(session_id, asked)
+        for event in reversed(events):
+            if not _is_of_recovery(event):
+                return event
+        if len(events) < asked:
+            return None
+        asked *= 4
+
+
+def _is_of_recovery(event: Event) -> bool:
+    """Whether an event that is in no record of a ring may be one with which a recovery closes a session."""
+    if event.event_type == "action.failed":
+        return bool(event.payload.get("error_message") == _DIED_WHILE_IT_RAN)
+    return event.event_type == "session.ended"
 
 
 def _head(event: Event) -> Head:
@@ -272,6 +325,14 @@ def _head(event: Event) -> Head:
 
 
 def _nanoseconds(timestamp: str) -> int:
-    """What `format_timestamp` made a timestamp of, to the microsecond: as much as the next one is compared with."""
-    moment = datetime.fromisoformat(timestamp[:-1]).replace(tzinfo=timezone.utc)
+    """What `format_timestamp` made a timestamp of, to the microsecond: as much as the next one is compared with.
+
+    Raises `StorageError` for what it did not make.
+    """
+    try:
+        moment = datetime.fromisoformat(timestamp[:-1]).replace(tzinfo=timezone.utc)
+    except ValueError:
+        raise StorageError(
+            f"{timestamp!r} is no timestamp of this runtime; it cannot go on with such a trace"
+        ) from None
     return ((moment - _EPOCH) // (moment.resolution)) * 1_000

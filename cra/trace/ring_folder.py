@@ -7,19 +7,24 @@ it dies. ARCHITECTURE: The ring is a file. docs/formats/ring.md.
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import secrets
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from cra.errors import StorageError
 from cra.hotpath import Ring, scan_ring
+from cra.reference.ring import DATA_OFFSET, MAX_SIZE
 from cra.reference.ring_scan import RingScan
+from cra.storage.look import NotRegular, check_regular
 from cra.trace.definitions import Definitions, DefinitionsRead, read_definitions
 
-RING, DEFINITIONS, DAMAGED = ".ring", ".defs", ".damaged"
+FOLDER = ".ring"
+RING, DEFINITIONS, PART, DAMAGED = ".ring", ".defs", ".part", ".damaged"
+Refused = Callable[[Path, StorageError], None]
 
 
 class RingFile:
@@ -27,7 +32,7 @@ class RingFile:
 
     def __init__(self, path: Path, size: int) -> None:
         self.path = path
-        part = path.with_suffix(".part")
+        part = path.with_suffix(PART)
         with ExitStack() as undo:
             self._lock = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             undo.callback(os.close, self._lock)
@@ -74,20 +79,28 @@ class DeadRing:
 
     def read(self) -> tuple[RingScan, DefinitionsRead]:
         """What is in it. Raises `StorageError` for what cannot be read."""
-        scan = scan_ring(self._lock)
+        scan = scan_file(self._lock)
         definitions = self.path.with_suffix(DEFINITIONS)
-        if not scan.records and not scan.torn and not definitions.exists():
+        if not scan.records and not scan.torn and not os.path.lexists(definitions):
             return scan, DefinitionsRead({}, {}, 0)
         return scan, read_definitions(os.fspath(definitions))
 
     def remove(self, *, damaged: bool = False) -> None:
-        """What could be read is stored. With `damaged`, what could not is set aside under another name, never destroyed."""
+        """What could be read is stored. With `damaged`, what could not is set aside under another name, never destroyed.
+
+        Raises `StorageError` where the system refuses.
+        """
+        # The ring first: definitions alone are harmless, a ring without them could not be read.
         for path in (self.path, self.path.with_suffix(DEFINITIONS)):
-            with suppress(FileNotFoundError):
+            try:
                 if damaged:
-                    path.rename(path.with_name(path.name + DAMAGED))
+                    path.rename(free_name(path))
                 else:
                     path.unlink()
+            except FileNotFoundError:
+                pass
+            except OSError as problem:
+                raise StorageError(f"{os.fspath(path)!r} cannot be removed: {problem.strerror}") from problem
         self.leave()
 
     def leave(self) -> None:
@@ -116,15 +129,26 @@ class RingFolder:
         except OSError as problem:
             raise StorageError(f"no ring can be made in {os.fspath(self.path)!r}: {problem.strerror}") from problem
 
-    def dead(self) -> Iterator[DeadRing]:
-        """The rings that no living process has locked, oldest first; each is locked by the caller from now on."""
-        for path in sorted(self.path.glob("*" + RING), key=_age):
+    def dead(self, refused: Refused | None = None) -> Iterator[DeadRing]:
+        """The rings that no living process has locked, oldest first; each is locked by the caller from now on.
+
+        Raises `StorageError` for what bears the name of one and cannot be opened, or is no regular file: what may hold records is
+        not passed over in silence. With `refused`, that is told of it and the next one comes.
+        """
+        for path in sorted(self._rings(), key=_age):
             try:
-                lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+                path.stat()  # a link that leads nowhere is nothing
+                check_regular(path.lstat())
+                lock = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             except FileNotFoundError:
                 continue  # somebody else has recovered it
-            except OSError as problem:
-                raise StorageError(f"the ring {os.fspath(path)!r} cannot be opened: {problem.strerror}") from problem
+            except (OSError, NotRegular) as problem:
+                reason = problem.strerror if isinstance(problem, OSError) else f"it is {problem}"
+                error = StorageError(f"the ring {os.fspath(path)!r} cannot be opened: {reason}")
+                if refused is None:
+                    raise error from problem
+                refused(path, error)
+                continue
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.path.samestat(os.fstat(lock), os.stat(path)):
@@ -133,6 +157,32 @@ class RingFolder:
             except OSError:
                 pass  # it lives, or has just been removed
             os.close(lock)
+
+    def _rings(self) -> list[Path]:
+        try:
+            return [self.path / name for name in os.listdir(self.path) if name.endswith(RING)]
+        except OSError as problem:
+            raise StorageError(f"the folder {os.fspath(self.path)!r} cannot be listed: {problem.strerror}") from problem
+
+
+def rings_beside(store: str | os.PathLike[str]) -> str:
+    """Where the rings of a store in a folder are, unless somebody chose another place."""
+    path = Path(store)
+    return os.fspath(path if path.name not in ("", "..") else Path(os.path.abspath(path))) + FOLDER
+
+
+def scan_file(descriptor: int) -> RingScan:
+    """What is in the ring that a descriptor is open on. Raises `StorageError` for what cannot be read, before it is read where
+    it is larger than any ring."""
+    if os.fstat(descriptor).st_size > DATA_OFFSET + MAX_SIZE:
+        raise StorageError("this is not a ring file: it is larger than any")
+    return scan_ring(descriptor)
+
+
+def free_name(path: Path) -> Path:
+    """A name that nothing bears yet: what was set aside before is not replaced."""
+    names = itertools.chain([DAMAGED], (f"{DAMAGED}-{number}" for number in itertools.count(2)))
+    return next(free for free in (path.with_name(path.name + name) for name in names) if not os.path.lexists(free))
 
 
 def _unlink(path: Path) -> None:

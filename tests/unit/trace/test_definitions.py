@@ -238,3 +238,23 @@ def test_another_format_and_no_file_are_errors(tmp_path: Path) -> None:
         read_definitions(os.fspath(tmp_path / "x.defs"))
     with pytest.raises(StorageError, match="cannot read the definitions"):
         read_definitions(os.fspath(tmp_path / "y.defs"))
+
+
+def test_an_entry_that_is_whole_and_no_record_ends_the_reading(tmp_path: Path) -> None:
+    """What comes before it is there."""
+    kept = Definitions(os.fspath(tmp_path / "x.defs"), lambda: 0)
+    kept.define_session(1, define(1))
+    kept.leave()
+    with (tmp_path / "x.defs").open("ab") as file:
+        file.write(definitions._entry(b"no record"))
+    assert ({1: define(1)}, {}, 17) == read_definitions(os.fspath(tmp_path / "x.defs"))
+
+
+def test_more_than_definitions_can_be_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could be larger than memory. Nor is what is no regular file."""
+    monkeypatch.setattr(definitions, "_MAX_SIZE", 20)
+    (tmp_path / "x.defs").write_bytes(b"cra-defs\x01\0\0\0" + bytes(9))
+    with pytest.raises(StorageError, match="they are larger than any"):
+        read_definitions(os.fspath(tmp_path / "x.defs"))
+    with pytest.raises(StorageError, match="they are a folder"):
+        read_definitions(os.fspath(tmp_path))

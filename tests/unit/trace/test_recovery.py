@@ -11,25 +11,14 @@ import pytest
 
 import cra
 from cra.errors import StorageError
-from cra.hotpath import encode_events
+from cra.hotpath import Expander, canonical_json, encode_events, format_uuid
 from cra.storage.jsonl import JsonlStorage
 from cra.storage.null import NullStorage
 from cra.testing import SeededIds, VirtualClock
 from cra.trace.event import Event
-
-ATLAS: dict[str, Any] = {
-    "atlas_version": "1.0",
-    "atlas_id": "com.example.a",
-    "version": "1.0.0",
-    "name": "A",
-    "description": "A",
-    "actions": [{"action_id": f"a.do{n}", "name": "Do", "description": "Do"} for n in range(3)],
-    "policies": [{"policy_id": "all", "type": "allow", "actions": ["a.do0", "a.do1"]}],
-    "context_blocks": [
-        {"context_id": "x", "name": "X", "content": "x", "keywords": ["lamp"]},
-        {"context_id": "y", "name": "Y", "content": "y"},
-    ],
-}
+from cra.trace.recovery import _DIED_WHILE_IT_RAN, recover
+from cra.trace.ring_folder import DeadRing, RingFolder
+from tests.support.crashes import ATLAS, die
 
 
 class Dying(JsonlStorage):
@@ -59,19 +48,6 @@ def work(resolver: cra.Resolver) -> str:
         resolution = session.resolve(f"lamp {n}: ünïcode")
         session.execute("a.do0", {}, resolution=resolution)
     return session.session_id
-
-
-def die(resolver: cra.Resolver) -> None:
-    """Let go of a resolver as a killed process does: without a word, its ring where it is."""
-    recorder = resolver._runtime.recorder
-    assert recorder._worker is not None
-    recorder._worker.stop()
-    recorder._worker.join(60)
-    recorder.queue.state = "forked"  # nothing enters any more, and nobody stores it
-    assert recorder._file is not None
-    recorder._file.leave()
-    for backend in resolver._backends:
-        backend.close()
 
 
 def events_of(folder: Path) -> dict[str, list[Event]]:
@@ -187,6 +163,29 @@ def test_an_execution_that_was_running_is_closed_as_unknown(tmp_path: Path) -> N
     assert ("session.ended", "error", 1) == (ended.event_type, ended.payload["reason"], ended.payload["action_count"])
     assert cra.verify_chain(events).valid
     assert cra.replay(events, [ATLAS]).valid
+
+
+def test_an_execution_whose_approval_was_redacted_is_closed_with_what_is_left(tmp_path: Path) -> None:
+    """Its span says which one it is, whatever `redact` has left of it; one that ended is not closed again."""
+
+    def redact(event_type: str, payload: dict[str, Any]) -> dict[str, Any]:
+        return {} if event_type.startswith("action.") else payload
+
+    resolver = cra.Resolver(f"jsonl:///{tmp_path}/trace", redact=redact)
+    resolver.load_atlas(ATLAS)
+    resolver.register("a.do0", dict)
+    resolver.register("a.do1", lambda: die(resolver), inline=True)
+    session = resolver.create_session("bot", "work")
+    session.execute("a.do0", {}, resolution=session.resolve("x"))
+    with pytest.raises(cra.InternalError):
+        session.execute("a.do1", {}, resolution=session.resolve("x"))
+    with cra.Resolver(f"jsonl:///{tmp_path}/trace") as after:
+        events = after.trace(session.session_id)
+    assert ["action.executed", "action.failed"] == [
+        event.event_type for event in events if event.event_type in ("action.executed", "action.failed")
+    ]
+    assert {"error_code", "error_message", "effect", "execution_id"} == events[-2].payload.keys()
+    assert 2 == events[-1].payload["action_count"]
 
 
 def test_a_ring_is_beside_the_store_and_gone_after_a_clean_end(tmp_path: Path) -> None:
@@ -327,3 +326,104 @@ def test_a_repeated_execution_is_no_open_one(tmp_path: Path) -> None:
     assert 2 == sum(event.event_type == "action.approved" for event in events)
     assert not [event for event in events if event.event_type == "action.failed"]
     assert ("error", 1) == (events[-1].payload["reason"], events[-1].payload["action_count"])
+
+
+def dying_at(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """The next recovery dies where it would remove the ring, or where it has closed an execution and not yet the session."""
+    if place == "remove":
+
+        def remove(self: DeadRing, *, damaged: bool = False) -> None:
+            raise StorageError("dead")
+
+        monkeypatch.setattr(DeadRing, "remove", remove)
+        return
+    append = JsonlStorage.append
+
+    def first_only(self: JsonlStorage, batch: Any) -> None:
+        events = list(batch)
+        if [event.event_type for event in events] == ["action.failed", "session.ended"]:
+            append(self, events[:1])
+            raise StorageError("dead")
+        append(self, events)
+
+    monkeypatch.setattr(JsonlStorage, "append", first_only)
+
+
+@pytest.mark.parametrize("place", ["remove", "close"])
+def test_a_recovery_that_dies_while_it_closes_is_finished_by_the_next(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it closed is no record of the ring; nothing is stored a second time behind it."""
+    resolver = cra.Resolver(f"jsonl:///{tmp_path}/trace")
+    resolver.load_atlas(ATLAS)
+    resolver.register("a.do0", lambda: die(resolver), inline=True)
+    session = resolver.create_session("bot", "work")
+    with pytest.raises(cra.InternalError):
+        session.execute("a.do0", {}, resolution=session.resolve("x"))
+    with monkeypatch.context() as dying:
+        dying_at(dying, place)
+        with pytest.raises(StorageError, match="dead"):
+            cra.Resolver(f"jsonl:///{tmp_path}/trace")
+    with cra.Resolver(f"jsonl:///{tmp_path}/trace") as after:
+        events = after.trace(session.session_id)
+    types = [event.event_type for event in events]
+    assert [1, 1] == [types.count(each) for each in ("carp.resolution.completed", "session.ended")]
+    assert "session.ended" == types[-1]
+    assert cra.verify_chain(events).valid
+    assert cra.replay(events, [ATLAS]).valid
+
+
+def ids_of(number: int) -> tuple[str, str, str]:
+    """The ids of session number n."""
+    base = number << 80 | 0x7 << 76 | 0b10 << 62
+    return format_uuid(base), format_uuid(base + 1), format_uuid(base + 2)
+
+
+def test_records_that_are_none_are_counted_and_kept(tmp_path: Path) -> None:
+    """Bytes that are no record, a session under two numbers, a session that nothing defined: told, set aside, and the rest
+    recovered."""
+    file = RingFolder(tmp_path / "ring").create(65_536)
+    started = (("session.started", b"{}"),)
+    for number in (1, 2):
+        file.definitions.define_session(number, ids_of(1))
+        file.ring.put(encode_events(number, number << 20, 1, started))
+    file.ring.put(b"\x09 is no kind of record")
+    file.ring.put(encode_events(7, 7 << 20, 1, started))
+    file.ring.put(encode_events(3, 3 << 20, 1, started, define=ids_of(3)))
+    file.leave()
+    storage = JsonlStorage(tmp_path / "trace")
+    recovery = recover(RingFolder(tmp_path / "ring"), [storage], VirtualClock(), SeededIds(1))
+    storage.close()
+    assert (1, 4, 2) == (recovery.rings, recovery.torn, recovery.sessions)
+    found = events_of(tmp_path / "trace")
+    assert {ids_of(1)[0], ids_of(3)[0]} == found.keys()
+    for chain in found.values():
+        assert ["session.started", "session.ended"] == [event.event_type for event in chain]
+        assert cra.verify_chain(chain).valid
+    assert {".damaged"} == {path.suffix for path in (tmp_path / "ring").iterdir()}
+
+
+@pytest.mark.parametrize("executions", [0, 1, 20])
+def test_what_was_closed_before_anything_was_stored_does_not_hide_the_ring(executions: int, tmp_path: Path) -> None:
+    """However much of it there is: the records come behind it."""
+    storage = JsonlStorage(tmp_path / "trace")
+    define = ids_of(1)
+    closed = [
+        *[("action.failed", {"error_message": _DIED_WHILE_IT_RAN})] * executions,
+        ("session.ended", {"reason": "error"}),
+    ]
+    expander = Expander()
+    events = [(kind, canonical_json(payload)) for kind, payload in closed]
+    expander.feed(encode_events(1, 1 << 20, 1, events, define=define))
+    batch = expander.take(0)
+    assert batch is not None
+    storage.append(batch)
+    file = RingFolder(tmp_path / "ring").create(65_536)
+    file.definitions.define_session(1, define)
+    file.ring.put(encode_events(1, 9 << 20, 2, (("a.b", b"{}"),)))
+    file.leave()
+    recover(RingFolder(tmp_path / "ring"), [storage], VirtualClock(), SeededIds(1))
+    storage.close()
+    (chain,) = events_of(tmp_path / "trace").values()
+    assert cra.verify_chain(chain).valid
+    assert ["a.b", "session.ended"] == [event.event_type for event in chain[len(closed) :]]

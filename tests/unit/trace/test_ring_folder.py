@@ -11,7 +11,7 @@ import pytest
 
 from cra.errors import StorageError
 from cra.trace import definitions, ring_folder
-from cra.trace.ring_folder import RingFolder
+from cra.trace.ring_folder import RingFolder, rings_beside
 
 SIZE = 65_536
 
@@ -188,5 +188,79 @@ def test_names_that_lead_nowhere_are_passed_over_and_what_cannot_be_opened_is_to
     folder = RingFolder(tmp_path)
     assert [] == list(folder.dead())
     (tmp_path / "odd.ring").mkdir()
-    with pytest.raises(StorageError, match=r"the ring '.*odd\.ring' cannot be opened: Is a directory"):
+    with pytest.raises(StorageError, match=r"the ring '.*odd\.ring' cannot be opened: it is a folder"):
         list(folder.dead())
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link"])
+def test_what_is_no_regular_file_is_refused(kind: str, tmp_path: Path) -> None:
+    """It is not waited for, and a link is not followed."""
+    path = tmp_path / "1-a.ring"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "elsewhere").write_bytes(b"")
+    with pytest.raises(StorageError, match=f"cannot be opened: it is a .*{kind}"):
+        list(RingFolder(tmp_path).dead())
+
+
+def test_a_ring_that_cannot_be_opened_is_an_error_or_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is gone is neither."""
+    for name in ("1-a.ring", "1-b.ring", "1-c.ring"):
+        (tmp_path / name).write_bytes(b"")
+        os.utime(tmp_path / name, (1, ord(name[2])))
+    really = os.open
+
+    def refusing(path: object, *arguments: int) -> int:
+        if str(path).endswith("a.ring"):
+            raise FileNotFoundError
+        if str(path).endswith("b.ring"):
+            raise PermissionError(13, "Permission denied")
+        return really(path, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", refusing)
+    folder = RingFolder(tmp_path)
+    with pytest.raises(StorageError, match=r"the ring '.*1-b\.ring' cannot be opened: Permission denied"):
+        list(folder.dead())
+    told: list[str] = []
+    (dead,) = folder.dead(lambda path, error: told.append(f"{path.name}: {error.message}"))
+    assert ("1-c.ring", 1) == (dead.path.name, len(told))
+    assert told[0].startswith("1-b.ring: the ring ")
+    dead.leave()
+
+
+def test_a_folder_that_cannot_be_listed_or_changed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not one that seems empty; and a ring that cannot be removed stays."""
+    (tmp_path / "1-a.ring").write_bytes(b"")
+    folder = RingFolder(tmp_path)
+    (dead,) = folder.dead()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        with pytest.raises(StorageError, match=r"1-a\.ring' cannot be removed: Permission denied"):
+            dead.remove()
+    dead.leave()
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(StorageError, match="cannot be listed: Permission denied"):
+        list(folder.dead())
+
+
+@pytest.mark.parametrize("given", ["traces", "traces/", "./traces", "a/b/traces"])
+def test_rings_are_beside_the_store(given: str) -> None:
+    """However its folder is written."""
+    assert given.rstrip("/").removeprefix("./") + ".ring" == rings_beside(given)
+
+
+def test_rings_are_beside_a_store_that_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in it, and not in the folder above under a name that nobody finds."""
+    (tmp_path / "store" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "store")
+    assert f"{tmp_path}/store.ring" == rings_beside(".")
+    monkeypatch.chdir(tmp_path / "store" / "inner")
+    assert f"{tmp_path}/store.ring" == rings_beside("..")

@@ -1,0 +1,110 @@
+"""`cra trace recover`: repairs a data folder while no runtime does.
+
+What is done, and what is left alone: `cra.trace.repair`.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from cra.cli.terminal import Cell, say, say_json, say_table, working
+from cra.errors import StorageError
+from cra.hotpath import RandomIds
+from cra.timing.clock import SystemClock
+from cra.trace.checkup import is_ring_folder
+from cra.trace.repair import Repaired, repair
+
+_COUNTS = {
+    "rings": "rings of processes that are gone",
+    "records": "records in them",
+    "events": "events stored now",
+    "torn": "torn places",
+    "unreadable": "rings that cannot be read",
+    "sessions": "sessions ended for the dead",
+    "executions": "executions closed as unknown",
+}
+
+
+def recover(
+    folder: Annotated[
+        Path, typer.Argument(help="The folder of a jsonl: store.", exists=True, file_okay=False, metavar="DIR")
+    ],
+    ring: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder of its rings, where they are not in DIR.ring.",
+            exists=True,
+            file_okay=False,
+            metavar="FOLDER",
+        ),
+    ] = None,
+    end_sessions: Annotated[
+        bool,
+        typer.Option(
+            "--end-sessions",
+            help="End the sessions, too, that no ring knows and no process has open. Only where no process uses the store.",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> int:
+    """Repair a data folder after a crash, without a runtime: what dead processes recorded is stored, torn tails are set aside.
+
+    Exit code 0 when everything could be repaired, 1 when something is left.
+    """
+    if is_ring_folder(folder):
+        raise typer.BadParameter(
+            f"{folder} is a folder of rings; give the folder of the store, and this one with --ring", param_hint="DIR"
+        )
+    with working(f"recovering {folder}"):
+        try:
+            done = repair(folder, ring, SystemClock(), RandomIds(), end_sessions=end_sessions)
+        except StorageError as error:
+            raise StorageError(f"{error.message}; what is in the way: {_doctor(folder, ring)}") from error.__cause__
+    if as_json:
+        found: dict[str, Any] = msgspec.to_builtins(done)
+        say_json({"data": os.fspath(folder)} | found)
+    else:
+        _say(done, _doctor(folder, ring))
+    return int(bool(done.refused))
+
+
+def _doctor(folder: Path, ring: Path | None) -> str:
+    """The command that says what is wrong with the folder."""
+    elsewhere = "" if ring is None else f" --ring {shlex.quote(os.fspath(ring))}"
+    return f"cra doctor --data {shlex.quote(os.fspath(folder))}{elsewhere}"
+
+
+def _say(done: Repaired, doctor: str) -> None:
+    counts = done.recovery.payload()
+    if any(counts.values()):
+        rows = [(words, counts[name]) for name, words in _COUNTS.items() if counts[name]]
+        say_table("Recovered", ("what", "count"), rows, numbers=("count",), folded=0)
+    if done.tails:
+        say_table(
+            "Torn tails",
+            ("file", "bytes", "moved to"),
+            [(tail.file, tail.torn_bytes, tail.torn_file) for tail in done.tails],
+            numbers=("bytes",),
+        )
+    others = [
+        *(("removed", name, "left over; no ring needs it") for name in done.removed),
+        *((Cell("set aside", "yellow"), name, "it cannot be read, or not all of it") for name in done.set_aside),
+        *(("left alone", each.file, f"process {each.pid} lives") for each in done.living),
+        *((Cell("refused", "red"), each.file, each.message) for each in done.refused),
+    ]
+    if others:
+        say_table("Other files", ("", "file", "why"), others)
+    if done.session_id is not None:
+        say(f"recorded as runtime.recovered in session {done.session_id}", "dim", fold=False)
+    if done.refused:
+        say(f"{len(done.refused)} could not be repaired; see: {doctor}", "bold red")
+    elif any(counts.values()) or done.tails or done.removed or done.set_aside:
+        say("repaired", "bold green")
+    else:
+        say("nothing to repair", "bold green")

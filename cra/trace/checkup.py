@@ -1,0 +1,166 @@
+"""A checkup of a data folder: what there is, what is wrong with it, and for every problem the command that comes next.
+
+Used by `cra doctor --data`. It changes nothing. What it looks at: `cra.trace.ring_look`, `cra.trace.store_look`.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from cra.reference.ring_scan import NOT_COMMITTED
+from cra.trace.ring_folder import DEFINITIONS, FOLDER, RING, rings_beside
+from cra.trace.ring_look import RingLook, RingsLook, look_at_rings
+from cra.trace.store_look import SessionLook, StoreLook, look_at_store
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Something that needs attention: in which file, of what kind, in a sentence, and what to do next."""
+
+    file: str
+    code: str
+    message: str
+    next: str
+
+
+class Checkup(msgspec.Struct, frozen=True):
+    """A data folder. `store` is None of a folder of rings alone. `open_sessions` have no end and a process that lives."""
+
+    data: str
+    store: StoreLook | None
+    rings: RingsLook
+    open_sessions: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+
+def check(data: str | os.PathLike[str], rings: str | os.PathLike[str] | None = None) -> Checkup:
+    """Look at a store and its rings (`rings`, or those beside it), or at a folder of rings. It raises over nothing that lies
+    there."""
+    if rings is None and is_ring_folder(data):
+        look = look_at_rings(data)
+        recover = f"cra trace recover STORE --ring {_quoted(data)}"
+        return Checkup(os.fspath(data), None, look, (), tuple(_of_rings(look, look.dead_sessions, recover)))
+    look = look_at_rings(rings_beside(data) if rings is None else rings)
+    store = look_at_store(data, look.living_sessions)
+    recover = f"cra trace recover {_quoted(data)}" + ("" if rings is None else f" --ring {_quoted(rings)}")
+    ended = {session.session_id for session in store.sessions if session.ended}
+    problems = (
+        *_of_store(store, look, recover),
+        *_of_rings(look, look.dead_sessions - ended, recover),
+    )
+    living = look.living_sessions | {session.session_id for session in store.sessions if session.locked}
+    return Checkup(os.fspath(data), store, look, tuple(sorted(living - ended)), problems)
+
+
+def is_ring_folder(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder is one of rings, not a store: by its name, or by what is in it."""
+    if os.path.abspath(folder).endswith(FOLDER):
+        return True
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return False
+    return any(name.endswith((RING, DEFINITIONS)) for name in names)
+
+
+def _quoted(path: str | os.PathLike[str]) -> str:
+    return shlex.quote(os.fspath(path))
+
+
+def _of_rings(look: RingsLook, unfinished: frozenset[str], recover: str) -> Iterator[Problem]:
+    folder = Path(look.folder)
+    if look.problem is not None:
+        yield _no_folder(look.folder, look.problem)
+    for ring in look.rings:
+        path = folder / ring.file
+        if ring.state == "dead":
+            yield Problem(os.fspath(path), "dead_ring", _of_dead_ring(ring, unfinished), recover)
+        elif ring.state == "unreadable" and os.access(path, os.R_OK):
+            yield Problem(os.fspath(path), "damaged_ring", f"{ring.problem}; it will be set aside", recover)
+        elif ring.state == "unreadable":
+            yield _unreadable(path, ring.problem)
+    for name, kind in look.strange.items():
+        path = folder / name
+        message = f"it is {kind} with the name of a ring, and no runtime starts with it there; move it away first"
+        yield Problem(os.fspath(path), "not_regular", message, f"mv {_quoted(path)} ELSEWHERE/")
+    for name in look.leftovers:
+        yield Problem(os.fspath(folder / name), "leftover", "left by a process that died; no ring needs it", recover)
+    yield from _of_damaged(folder, look.damaged)
+
+
+def _of_dead_ring(ring: RingLook, unfinished: frozenset[str]) -> str:
+    """What recovery will find in a ring, in a sentence."""
+    waiting = f"{_counted(ring.records, 'record')} may not be stored" if ring.records else "all it recorded is stored"
+    parts = [f"its process is gone, and {waiting}"]
+    open_now = len(unfinished & set(ring.sessions))
+    if open_now:
+        parts.append(f"{_counted(open_now, 'session')} open")
+    never = ring.torn.get(NOT_COMMITTED, 0)
+    if never:
+        parts.append(f"{_counted(never, 'record')} that nobody was told of, torn")
+    parts += [
+        f"{_counted(count, 'place')} torn ({reason})" for reason, count in ring.torn.items() if reason != NOT_COMMITTED
+    ]
+    if ring.definitions is not None:
+        parts.append(f"definitions: {ring.definitions}")
+    return "; ".join(parts)
+
+
+def _of_store(store: StoreLook, look: RingsLook, recover: str) -> Iterator[Problem]:
+    folder = Path(store.folder)
+    if store.problem is not None:
+        yield _no_folder(store.folder, store.problem)
+    recovery_comes_first = any(
+        ring.state != "living" for ring in look.rings
+    )  # only then is it known which no ring knows
+    for name, kind in store.strange.items():
+        path = folder / name
+        message = f"it is {kind} with the name of a trace, and no runtime can open the store; move it away first"
+        yield Problem(os.fspath(path), "not_regular", message, f"mv {_quoted(path)} ELSEWHERE/")
+    for session in store.sessions:
+        known = recovery_comes_first or session.session_id in look.living_sessions
+        yield from _of_session(folder / session.file, session, known=known, recover=recover)
+    for name in store.leftovers:
+        path = folder / name
+        message = "an export that was not finished, unless one is running now"
+        yield Problem(os.fspath(path), "leftover", message, f"rm {_quoted(path)}")
+    yield from _of_damaged(folder, store.damaged)
+
+
+def _of_session(path: Path, session: SessionLook, *, known: bool, recover: str) -> Iterator[Problem]:
+    if session.problem is not None:
+        yield _unreadable(path, session.problem)
+        return
+    if session.fault is not None:
+        fault = session.fault
+        message = f"line {fault.line} does not verify: {fault.error_type}: {fault.message}"
+        yield Problem(os.fspath(path), "chain", message, f"cra trace verify {_quoted(path)}")
+    if session.torn_bytes:
+        message = f"it ends in {_counted(session.torn_bytes, 'byte')} of a line that was never finished"
+        yield Problem(os.fspath(path), "torn_tail", message, recover)
+    if session.events and not (session.ended or session.locked or known or session.fault):
+        message = "the session has no end, no process has it open, and no ring knows it; rings elsewhere: look with --ring first"
+        yield Problem(os.fspath(path), "no_end", message, f"{recover} --end-sessions")
+
+
+def _of_damaged(folder: Path, names: tuple[str, ...]) -> Iterator[Problem]:
+    for name in names:
+        path = folder / name
+        message = "set aside by recovery, because not all of it could be read"
+        yield Problem(os.fspath(path), "damaged", message, f"mv {_quoted(path)} ELSEWHERE/")
+
+
+def _no_folder(folder: str, problem: str) -> Problem:
+    return Problem(folder, "unreadable", f"the folder cannot be listed: {problem}", f"ls -ld {_quoted(folder)}")
+
+
+def _unreadable(path: Path, problem: str | None) -> Problem:
+    return Problem(os.fspath(path), "unreadable", f"the file cannot be read: {problem}", f"ls -l {_quoted(path)}")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"

@@ -1,0 +1,165 @@
+"""Repairing a data folder while no runtime does: what opening it would recover is recovered, and what is left over is removed.
+
+Used by `cra trace recover`. What is done is what a `Resolver` does when it opens the folder (`cra.trace.recovery`), but what
+cannot be repaired is noted and the rest repaired all the same. Interrupted anywhere, it can be run again. It destroys nothing
+that it cannot read, and leaves alone what belongs to a living process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from cra.errors import StorageError
+from cra.ids import IdSource
+from cra.reference.records import Definition
+from cra.storage.jsonl import JsonlStorage
+from cra.storage.lines import Repair
+from cra.storage.look import NotRegular, opened_to_look
+from cra.timing.clock import Clock
+from cra.trace.definitions import read_definitions
+from cra.trace.own_session import record_recovery
+from cra.trace.recovery import Recovery, close_what_is_open
+from cra.trace.recovery import recover as recover_rings
+from cra.trace.ring_folder import DAMAGED, DEFINITIONS, PART, RING, RingFolder, free_name, rings_beside, scan_file
+from cra.trace.ring_look import RingsLook, look_at_rings
+from cra.trace.store_look import look_at_store
+
+
+class Living(msgspec.Struct, frozen=True):
+    """A ring that was left alone, and the process that made it."""
+
+    file: str
+    pid: int | None
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """What could not be repaired, and why."""
+
+    file: str
+    message: str
+
+
+class Repaired(msgspec.Struct, frozen=True):
+    """What was done.
+
+    `recovery` counts; `tails` were torn; `ended` are sessions that no ring knew; `set_aside` are the new names of what cannot be
+    read; `removed` was left over. `living` and `refused` are as they were. `session_id` is the session in which
+    `runtime.recovered` was recorded, None where there was nothing to record.
+    """
+
+    recovery: Recovery
+    tails: tuple[Repair, ...]
+    ended: tuple[str, ...]
+    set_aside: tuple[str, ...]
+    removed: tuple[str, ...]
+    living: tuple[Living, ...]
+    refused: tuple[Refusal, ...]
+    session_id: str | None
+
+
+def repair(
+    data: str | os.PathLike[str],
+    rings: str | os.PathLike[str] | None,
+    clock: Clock,
+    ids: IdSource,
+    *,
+    end_sessions: bool = False,
+) -> Repaired:
+    """Repair the store in a folder with what is in its rings (`rings`, or those beside it).
+
+    With `end_sessions`, sessions without an end that no ring knows and no process has open are ended, too: only right where no
+    process uses the store with rings elsewhere, or without. Raises `StorageError` where the store itself cannot be used.
+    """
+    folder = Path(rings_beside(data) if rings is None else rings)
+    refused: list[Refusal] = []
+
+    def refuse(path: Path, error: StorageError) -> None:
+        refused.append(Refusal(os.fspath(path), error.message))
+
+    with closing(JsonlStorage(data)) as store:
+        before = look_at_rings(folder)
+        recovery, removed = Recovery(), []
+        if before.problem is not None:
+            refuse(folder, StorageError(f"the folder cannot be listed: {before.problem}"))
+        elif before.rings or before.leftovers or before.strange:
+            recovery = recover_rings(RingFolder(folder), [store], clock, ids, refuse)
+            removed = [name for name in look_at_rings(folder).leftovers if _remove(folder, name, refuse)]
+        after = look_at_rings(folder)
+        ended = _end_sessions(store, after, clock, ids, recovery, refuse) if end_sessions else ()
+        worth_telling = recovery.rings or recovery.sessions
+        session_id = record_recovery(recovery, [store], clock, ids) if worth_telling else None
+        return Repaired(
+            recovery,
+            store.repairs,
+            ended,
+            tuple(name for name in after.damaged if name not in before.damaged),
+            tuple(removed),
+            tuple(Living(ring.file, ring.pid) for ring in after.rings if ring.state == "living"),
+            tuple(refused),
+            session_id,
+        )
+
+
+def _remove(folder: Path, name: str, refuse: Callable[[Path, StorageError], None]) -> bool:
+    """Remove what is left over, or set it aside where it says more than it should; whether it was removed."""
+    path = folder / name
+    try:
+        if _is_empty(path):
+            path.unlink(missing_ok=True)
+            return True
+        path.rename(free_name(path))
+    except OSError as error:
+        refuse(path, StorageError(f"it cannot be removed: {error.strerror}"))
+    return False
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether nothing that was recorded is lost with a file: a ring without records, or definitions of no ring.
+
+    Those of a ring that was set aside are needed to read it. Raises `OSError`.
+    """
+    try:
+        if path.suffix == PART and not path.stem.endswith(DEFINITIONS):
+            with opened_to_look(path) as descriptor:
+                scan = scan_file(descriptor)
+            return not scan.records and not scan.torn
+        read_definitions(os.fspath(path))
+    except (NotRegular, StorageError):
+        return False
+    ring = path.name.partition(".")[0] + RING + DAMAGED
+    return not any(name.startswith(ring) for name in os.listdir(path.parent))
+
+
+def _end_sessions(
+    store: JsonlStorage,
+    rings: RingsLook,
+    clock: Clock,
+    ids: IdSource,
+    recovery: Recovery,
+    refuse: Callable[[Path, StorageError], None],
+) -> tuple[str, ...]:
+    """End the sessions that have no end, verify, are in no ring, and that no process has open."""
+    if rings.problem is not None or any(ring.state != "living" for ring in rings.rings):
+        refuse(store.folder, StorageError("no session is ended while there are rings that could not be recovered"))
+        return ()
+    found = look_at_store(store.folder, rings.living_sessions)
+    open_now = [
+        each.session_id
+        for each in found.sessions
+        if each.events and not (each.ended or each.locked or each.fault or each.problem)
+    ]
+    definitions = _definitions(store, open_now)
+    close_what_is_open(definitions, [store], clock, ids, recovery)
+    store.flush(durable=True)
+    return tuple(open_now)
+
+
+def _definitions(store: JsonlStorage, session_ids: Iterable[str]) -> dict[int, Definition]:
+    """What the first event of every session says of it."""
+    first = (next(store.events(session_id)) for session_id in session_ids)
+    return {number: (event.session_id, event.trace_id, event.span_id) for number, event in enumerate(first, 1)}
