@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
@@ -22,12 +23,21 @@ from cra.errors import InvalidTraceEvent, StorageError, StorageLocked
 from cra.ids import UUID_PATTERN
 from cra.storage.base import StorageHealth
 from cra.storage.chunks import chunks_of
-from cra.storage.lines import TORN, Repair, WholeLines, count_lines, offset_of_last_lines, repair_tail
+from cra.storage.lines import (
+    TORN,
+    Repair,
+    WholeLines,
+    count_lines,
+    ends_in_line,
+    offset_of_last_lines,
+    repair_tail,
+)
 from cra.storage.look import NotRegular, check_regular
 from cra.trace.event import Event
 from cra.trace.jsonl import read_events
 
 SUFFIX = ".trace.jsonl"
+_PATIENCE = 0.1  # s
 _FILE_MODE = 0o600  # a trace tells what an organisation's agents do
 
 
@@ -172,14 +182,19 @@ class JsonlStorage:
 
     def _repair_all(self) -> None:
         for path in self._files():
+            with FileIO(path, "rb", opener=_open_regular) as file:
+                if ends_in_line(file.fileno()):
+                    continue  # no lock that its writer might come for just now
             with suppress(StorageLocked):  # its writer is alive, the tail is a write in progress
-                self._open(path).close()
+                self._open(path, 0.0).close()
 
-    def _open(self, path: Path) -> FileIO:
-        """The file, open for appending, locked, and ending with a complete line."""
+    def _open(self, path: Path, patience: float = _PATIENCE) -> FileIO:
+        """The file, open for appending, locked within `patience` seconds, and ending with a complete line."""
         handle = FileIO(path, "ab+", opener=_open_regular)
+        end = time.monotonic() + patience
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            while not _try_lock(handle, last=time.monotonic() >= end):
+                time.sleep(0.005)  # somebody may look whether the file has to be repaired
             repair = repair_tail(path, handle.fileno())
         except BaseException as error:
             handle.close()
@@ -265,6 +280,17 @@ class JsonlStorage:
         return StorageError(
             f"storage '{self.name}' {what}: {error.strerror}{where}; check the disk, the path and its permissions"
         )
+
+
+def _try_lock(handle: FileIO, *, last: bool) -> bool:
+    """Lock a file. False where another process has it, or with `last` a `BlockingIOError`."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if last:
+            raise
+        return False
+    return True
 
 
 def _open_regular(path: str, flags: int) -> int:

@@ -63,6 +63,12 @@ def offset_of_last_lines(descriptor: int, n: int) -> int:
     return offset_of_line_end(descriptor, n + 1)
 
 
+def ends_in_line(descriptor: int) -> bool:
+    """Whether nothing follows the last newline."""
+    size = os.fstat(descriptor).st_size
+    return not size or os.pread(descriptor, 1, size - 1) == b"\n"
+
+
 def count_lines(file: FileIO) -> int:
     """The number of complete lines in the rest of the file."""
     count = 0

@@ -487,6 +487,32 @@ def test_opening_leaves_a_file_in_use_alone(store: Any, file: Any, sessions: Any
     assert file(0).read_bytes().endswith(b"in progress")
 
 
+def test_opening_takes_no_lock_of_a_file_that_is_whole(
+    store: Any, sessions: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its writer, who has closed it for the time being, might come for it just then."""
+    storage = store(max_open=1)
+    storage.append(sessions.events(0) + sessions.events(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", lambda *_: pytest.fail("a lock was taken"))
+        store()
+
+
+def test_a_writer_waits_for_whoever_looks_at_its_file(
+    store: Any, file: Any, sessions: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock that is held for a moment is no reason to refuse a batch."""
+    storage = store(max_open=1)
+    events = sessions.events(0, 2)
+    storage.append(events[:1] + sessions.events(1))
+    looker = open(file(0), "rb")  # noqa: SIM115 - closed while the writer waits
+    fcntl.flock(looker, fcntl.LOCK_EX)
+    monkeypatch.setattr("time.sleep", lambda _: looker.close())
+    storage.append(events[1:])
+    assert looker.closed
+    assert events == list(storage.events(sessions.id(0)))
+
+
 def test_a_lock_ends_with_its_holder(store: Any, file: Any, sessions: Any) -> None:
     """Locks are the kernel's: a crash leaves none behind."""
     storage = store()
