@@ -1,7 +1,7 @@
 """What a store of events is to the runtime: the `StorageBackend` protocol.
 
 The recorder appends, from one place at a time; anybody may read at the same time, from any thread. A backend never changes,
-reorders or interprets events: what it returns is what it was given.
+reorders or interprets events: what it returns is what it was given. `cra.testing.storage_contract` tests all of it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class StorageBackend(Protocol):
     """A place where sealed events are kept.
 
     `name` is its URL, for messages; `durable` says whether what it stores can survive a power cut, `readable` whether it can be
-    read at all. Where it cannot, everything that reads raises `StorageError`.
+    read at all. Where it cannot, everything that reads raises `StorageError`. A backend on disk may have a path as `location`:
+    the ring is then beside it, in `<location>.ring/`.
     """
 
     name: str
@@ -70,5 +71,8 @@ class StorageBackend(Protocol):
         ...
 
     def close(self) -> None:
-        """Release everything. Harmless when repeated."""
+        """Release everything. Harmless when repeated.
+
+        From then on writing raises `StorageError`; reading gives what was stored, or raises it, too.
+        """
         ...

@@ -112,6 +112,7 @@ class JsonlStorage:
         """Remove a session's file, with what was torn from it; returns how many events it held."""
         path = self._path(session_id)
         with self._lock:
+            self._check_open()
             count = self._count(path)
             self._release(path.name)
             self._dirty.discard(path.name)

@@ -61,13 +61,16 @@ class MemoryStorage:
         self._traces: dict[str, _Trace] = {}
         self._ended: dict[str, None] = {}
         self._size = 0
+        self._closed = False
         self.evicted_sessions = 0
         self.evicted_events = 0
 
     def append(self, batch: Sequence[Event]) -> None:
         """Store a batch; what no longer fits is let go."""
+        chunks = list(chunks_of(batch))  # or none, where one of its events has no line
         with self._lock:
-            for session_id, lines, events, ended in chunks_of(batch):
+            self._check_open()
+            for session_id, lines, events, ended in chunks:
                 chunk = _Chunk(lines, events)
                 trace = self._traces.setdefault(session_id, _Trace([]))
                 trace.chunks.append(chunk)
@@ -143,6 +146,7 @@ class MemoryStorage:
     def delete_session(self, session_id: str) -> int:
         """Forget a session; returns how many events it had."""
         with self._lock:
+            self._check_open()
             return self._forget(session_id)
 
     def health(self) -> StorageHealth:
@@ -160,7 +164,12 @@ class MemoryStorage:
             raise StorageError("storage 'memory:' does not survive the process and cannot be durable; use jsonl:///dir")
 
     def close(self) -> None:
-        """Nothing to release: what was stored can still be read."""
+        """What was stored can still be read."""
+        self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageError("storage 'memory:' is closed; make a new one")
 
     def _forget(self, session_id: str) -> int:
         trace = self._traces.pop(session_id, None)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import resource
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from cra.storage.jsonl import JsonlStorage
 from cra.storage.lines import offset_of_line_end
 from cra.trace.jsonl import dump_line
 from cra.trace.verify import verify_file
+from tests.support.storage import file_size_limit
 
 
 @pytest.fixture
@@ -42,17 +41,6 @@ def store(tmp_path: Path) -> Iterator[Callable[..., JsonlStorage]]:
 def file(tmp_path: Path, sessions: Any) -> Callable[[int], Path]:
     """The file of a session."""
     return lambda session: tmp_path / "store" / f"{sessions.id(session)}.trace.jsonl"
-
-
-@contextmanager
-def file_size_limit(size: int) -> Iterator[None]:
-    """No file of this process can grow beyond `size`: a write that would is short, the next one fails. A full disk, for real."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 # --- files ---
@@ -146,7 +134,11 @@ def test_a_closed_storage_refuses_to_write(store: Any, sessions: Any) -> None:
     """Reading goes on, writing does not."""
     storage = store()
     storage.close()
-    for call in (lambda: storage.append(sessions.events(0)), lambda: storage.flush(durable=True)):
+    for call in (
+        lambda: storage.append(sessions.events(0)),
+        lambda: storage.flush(durable=True),
+        lambda: storage.delete_session(sessions.id(0)),
+    ):
         with pytest.raises(StorageError, match="is closed; open it again"):
             call()
 
