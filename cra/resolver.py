@@ -34,7 +34,6 @@ from cra.runtime import ForkedLock, Level, Options, Redact, Runtime, approval_pa
 from cra.session import Session
 from cra.sessions import SessionTable
 from cra.storage.base import StorageBackend
-from cra.storage.jsonl import JsonlStorage
 from cra.storage.open import open_storage
 from cra.timing.clock import NS_PER_SECOND, Clock, SystemClock
 from cra.trace.event import Event
@@ -64,8 +63,8 @@ class Stats(msgspec.Struct, frozen=True):
 class Resolver:
     """A governance runtime. Every argument is optional.
 
-    - `storage`: where events go: `"memory:"`, `"jsonl:///dir"` (three slashes relative, four absolute), `"null:"`, a
-      `StorageBackend`, or a list of them.
+    - `storage`: where events go: `"memory:"`, `"jsonl:///dir"` or `"sqlite:///audit.db"` (three slashes relative, four
+      absolute), `"null:"`, a `StorageBackend`, or a list of them.
     - `ring`: the folder of the memory-mapped ring that records wait in; what it holds survives the process, and the next start
       stores it. By default beside the store (`<store>.ring/`), in anonymous memory for `memory:` and `null:`.
     - `tracing`: `"deferred"` (a worker hashes and stores) or `"immediate"` (inline, for debugging); the same events and bytes.
@@ -126,7 +125,7 @@ class Resolver:
         if durability == "durable":
             for backend in self._backends:
                 if not backend.durable:
-                    raise StorageError(f"storage {backend.name!r} cannot make anything durable; use jsonl:")
+                    raise StorageError(f"storage {backend.name!r} cannot make anything durable; use jsonl: or sqlite:")
         own_ids = RandomIds()
         self._header = own_header(clock, own_ids)
         file, recovery = _open_ring(ring, tracing, self._backends, clock, own_ids)
@@ -424,7 +423,7 @@ class Resolver:
         self.flush()
         backend = next(iter(self._readable()), None)
         if backend is None:
-            raise StorageError("none of the storages keeps events; use memory: or jsonl:")
+            raise StorageError("none of the storages keeps events; use memory:, jsonl: or sqlite:")
         if not backend.last(session_id, 1):
             raise SessionNotFound(f"no events of a session {session_id} are stored")
         return backend.events(session_id, after=after, types=types)
@@ -500,7 +499,7 @@ def _open_ring(
     What is stored inline needs no ring that survives. The backends are closed where this raises `StorageError`.
     """
     if folder is None:
-        beside = next((backend.folder for backend in backends if isinstance(backend, JsonlStorage)), None)
+        beside = next(filter(None, (getattr(backend, "location", None) for backend in backends)), None)
         folder = None if beside is None else rings_beside(beside)
     if folder is None:
         return None, Recovery()

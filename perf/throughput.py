@@ -44,6 +44,7 @@ _worker(
 _worker("worker discarded 117", "the same, GitHub atlas: 122 events a resolve", "null:", GITHUB)
 _worker("worker memory", "the same, golden atlas, until they are in `memory:`", "memory:", GOLDEN)
 _worker("worker jsonl", "the same, until they are in `jsonl:`", "jsonl:///{folder}/trace", GOLDEN)
+_worker("worker sqlite", "the same, until they are in `sqlite:`", "sqlite:///{folder}/audit.db", GOLDEN)
 
 
 @figures("verify one session", "`cra.verify_file`, the trace of one session", best=max)

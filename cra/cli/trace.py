@@ -186,7 +186,7 @@ def replay(
 
 @app.command()
 def export(
-    storage: Annotated[str, typer.Option(help="The store: jsonl:///folder.", metavar="URL")],
+    storage: Annotated[str, typer.Option(help="The store: jsonl:///folder or sqlite:///file.", metavar="URL")],
     session: Annotated[str, typer.Option(help="The session's id.")],
     out: Annotated[
         Path | None, typer.Option(help="The file to write instead of stdout.", metavar="FILE", dir_okay=False)
@@ -197,9 +197,7 @@ def export(
         raise typer.BadParameter(
             "a session id is a lower-case UUID; it is in every event, as session_id", param_hint="--session"
         )
-    folder = storage.removeprefix("jsonl:///")
-    if folder != storage and not Path(folder).is_dir():
-        raise typer.BadParameter(f"there is no folder {folder}", param_hint="--storage")
+    _check_there(storage)
     try:
         events = _stored(storage, session)
     except StorageError as error:
@@ -214,6 +212,14 @@ def export(
     else:
         say_lines(map(dump_line, events))
     return 0
+
+
+def _check_there(storage: str) -> None:
+    """A store that is not there would be made."""
+    for scheme, kind, is_there in (("jsonl", "folder", Path.is_dir), ("sqlite", "file", Path.is_file)):
+        path = storage.removeprefix(f"{scheme}:///")
+        if path != storage and not is_there(Path(path)):
+            raise typer.BadParameter(f"there is no {kind} {path}", param_hint="--storage")
 
 
 def _stored(storage: str, session_id: str) -> list[Event]:

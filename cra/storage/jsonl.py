@@ -51,7 +51,7 @@ class JsonlStorage:
     readable = True
 
     def __init__(self, folder: str | os.PathLike[str], max_open: int = 64) -> None:
-        self.folder = Path(folder)
+        self.folder = self.location = Path(folder)
         self.name = f"jsonl:///{self.folder}"
         self._max_open = max_open
         self._lock = threading.RLock()

@@ -161,7 +161,9 @@ class MemoryStorage:
     def flush(self, durable: bool) -> None:
         """Nothing to do; raises `StorageError` for `durable`."""
         if durable:
-            raise StorageError("storage 'memory:' does not survive the process and cannot be durable; use jsonl:///dir")
+            raise StorageError(
+                "storage 'memory:' does not survive the process and cannot be durable; use jsonl: or sqlite:"
+            )
 
     def close(self) -> None:
         """What was stored can still be read."""

@@ -41,7 +41,7 @@ class NullStorage:
     def flush(self, durable: bool) -> None:
         """Nothing to do; raises `StorageError` for `durable`."""
         if durable:
-            raise StorageError("storage 'null:' keeps nothing and cannot make it durable; use jsonl:///dir")
+            raise StorageError("storage 'null:' keeps nothing and cannot make it durable; use jsonl: or sqlite:")
 
     def close(self) -> None:
         """Nothing to release."""
@@ -49,5 +49,5 @@ class NullStorage:
 
 def _keeps_nothing() -> StorageError:
     return StorageError(
-        "storage 'null:' keeps nothing that could be read; use memory: or jsonl:///dir to keep the trace"
+        "storage 'null:' keeps nothing that could be read; use memory:, jsonl: or sqlite: to keep the trace"
     )

@@ -12,8 +12,8 @@ from cra.errors import StorageError
 from cra.storage.base import StorageBackend
 
 StorageSpec = str | StorageBackend | Sequence[str | StorageBackend]
-_LATER = ("sqlite", "postgresql", "journal")
-_USE = "use memory:, jsonl: or null:"
+_LATER = ("postgresql", "journal")
+_USE = "use memory:, jsonl:, sqlite: or null:"
 
 
 def open_storage(spec: StorageSpec) -> list[StorageBackend]:
@@ -53,7 +53,13 @@ def _open_url(url: object) -> StorageBackend:
     if dialect in _LATER:
         raise StorageError(f"storage '{dialect}:' is not available in this version; {_USE}")
     if scheme == "jsonl":
-        return _open_jsonl(rest)
+        from cra.storage.jsonl import JsonlStorage
+
+        return JsonlStorage(_path("jsonl", "folder", "dir", rest))
+    if scheme == "sqlite":
+        from cra.storage.sqlite import SqliteStorage
+
+        return SqliteStorage(_path("sqlite", "file", "audit.db", rest))
     if scheme not in ("memory", "null"):
         raise StorageError(f"storage '{scheme}:' is not known; {_USE}")
     if rest:
@@ -67,12 +73,15 @@ def _open_url(url: object) -> StorageBackend:
     return NullStorage()
 
 
-def _open_jsonl(rest: str) -> StorageBackend:
-    folder = rest.removeprefix("///")
-    if folder == rest or not folder or folder.startswith("//"):
-        raise StorageError("storage 'jsonl:' names a folder: write jsonl:///dir, or jsonl:////dir from the root")
-    if "?" in folder or "#" in folder:
-        raise StorageError("storage 'jsonl:' takes no options: leave out everything from the ? or # on")
-    from cra.storage.jsonl import JsonlStorage
-
-    return JsonlStorage(folder)
+def _path(scheme: str, kind: str, example: str, rest: str) -> str:
+    """The path after the colon of a URL."""
+    path = rest.removeprefix("///")
+    if path == rest or not path or path.startswith("//"):
+        raise StorageError(
+            f"storage '{scheme}:' names a {kind}: write {scheme}:///{example}, or {scheme}:////{example} from the root"
+        )
+    if "?" in path or "#" in path:
+        raise StorageError(f"storage '{scheme}:' takes no options: leave out everything from the ? or # on")
+    if path == ":memory:":
+        raise StorageError("storage 'sqlite:' is a file here; for a store in memory write memory:")
+    return path

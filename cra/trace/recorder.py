@@ -170,7 +170,7 @@ class Recorder:
         volatile = self._outbox.volatile
         if level == "durable" and volatile is not None:
             raise StorageError(
-                f"storage '{volatile}' cannot make events durable; flush to 'stored', or use jsonl:///dir"
+                f"storage '{volatile}' cannot make events durable; flush to 'stored', or use jsonl: or sqlite:"
             )
         self._check_not_ended()
         self._reach(self._drain.stored if level == "stored" else self._drain.durable, timeout, patient=False)

@@ -7,7 +7,9 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import sys
+from contextlib import closing
 from itertools import zip_longest
 from pathlib import Path
 
@@ -544,6 +546,23 @@ def test_one_session_is_exported_from_a_store(run, golden, tmp_path, trace_file)
     assert trace_file.read_bytes() == exported.read_bytes()
 
 
+def test_one_session_is_exported_from_a_database(run, tmp_path):
+    """`export` reads a `sqlite:` store as it reads any, and a database of something else is a wrong call."""
+    url = f"sqlite:///{tmp_path}/audit.db"
+    with cra.Resolver(storage=url) as resolver, resolver.create_session("bot", "Look around") as session:
+        pass
+    code, out, err = run("trace", "export", "--storage", url, "--session", session.session_id)
+    assert (0, "") == (code, err)
+    assert ["session.started", "session.ended"] == [json.loads(line)["event_type"] for line in out.splitlines()]
+    (tmp_path / "exported.jsonl").write_text(out)
+    assert cra.verify_file(tmp_path / "exported.jsonl").valid
+    with closing(sqlite3.connect(tmp_path / "other.db")) as database:
+        database.execute("CREATE TABLE mine (x)")
+    code, _, err = run("trace", "export", "--storage", f"sqlite:///{tmp_path}/other.db", "--session", SESSION)
+    assert 2 == code
+    assert "is a database of something else" in err
+
+
 def test_an_unknown_session_is_not_exported(run, tmp_path):
     """A session that the store does not have is exit code 2."""
     code, out, err = run(
@@ -557,12 +576,13 @@ SESSION = "0192f3a1-7c4e-7d2a-9b1f-3c5e7a9b1d3f"
 
 
 def test_a_store_that_is_not_there_is_not_made(run, tmp_path):
-    """A mistyped folder is a wrong call and leaves no folder behind."""
-    folder = tmp_path / "mistyped"
-    code, _, err = run("trace", "export", "--storage", f"jsonl:///{folder}", "--session", SESSION)
-    assert 2 == code
-    assert "there is no folder" in err
-    assert not folder.exists()
+    """A mistyped path is a wrong call and leaves nothing behind."""
+    path = tmp_path / "mistyped"
+    for scheme, kind in (("jsonl", "folder"), ("sqlite", "file")):
+        code, _, err = run("trace", "export", "--storage", f"{scheme}:///{path}", "--session", SESSION)
+        assert 2 == code
+        assert f"there is no {kind}" in err
+        assert not path.exists()
 
 
 @pytest.mark.parametrize(
@@ -573,7 +593,8 @@ def test_a_store_that_is_not_there_is_not_made(run, tmp_path):
         "jsonl:",
         "jsonl:///",
         "jsonl://audit",
-        "sqlite:///x.db",
+        "sqlite:",
+        "sqlite:///x.db?mode=ro",
         "postgresql://db/audit",
         "null:",
         "tape:",

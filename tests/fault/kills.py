@@ -1,9 +1,10 @@
-"""Kill a process that records, again and again, and see that nothing is missing: `python -m tests.fault.kills [--kills N]`.
+"""Kill a process that records, again and again, and see that nothing is missing.
 
-Each child opens a resolver over `jsonl:` with its ring on disk, resolves and executes as fast as it can, and says over a pipe
-which resolutions were returned to it. It is killed (SIGKILL) at a random moment. The next resolver in the same folder recovers:
-every resolution that was said is in the trace, each chain verifies and is complete, and sessions are closed. Prints what it did;
-exit code 1 when something is missing or when no kill did what it is for.
+`python -m tests.fault.kills [--kills N] [--store sqlite]`. Each child opens a resolver over `jsonl:` or `sqlite:` with its ring
+on disk, resolves and executes as fast as it can, and says over a pipe which resolutions were returned to it. It is killed
+(SIGKILL) at a random moment. The next resolver in the same folder recovers: every resolution that was said is in the trace, once,
+each chain verifies and is complete, and sessions are closed. Prints what it did; exit code 1 when something is missing or when no
+kill did what it is for.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import random
 import select
 import shutil
 import signal
+import sqlite3
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +31,9 @@ GOAL = "Manage resources in the test environment, however often the process dies
 ID_BYTES = 37
 
 
-def child(folder: Path, said: int) -> None:
+def child(url: str, said: int) -> None:
     """Resolve until killed; tell of every resolution after it was returned."""
-    resolver = cra.Resolver(storage=f"jsonl:///{folder}/trace")
+    resolver = cra.Resolver(storage=url)
     resolver.load_atlas(GOLDEN)
     resolver.register("resource.list", dict, inline=True)
     session = resolver.create_session(agent_id="doomed", goal=GOAL)
@@ -44,14 +47,14 @@ def child(folder: Path, said: int) -> None:
             session.execute("resource.list", {}, resolution=resolution)
 
 
-def kill_one(folder: Path, rng: random.Random) -> tuple[str, list[str]]:
+def kill_one(url: str, rng: random.Random) -> tuple[str, list[str]]:
     """Start a child, let it live for a random while, and kill it. Its session and the resolutions that it said it has."""
     listening, said = os.pipe()
     process = os.fork()
     if process == 0:
         try:
             os.close(listening)
-            child(folder, said)
+            child(url, said)
         finally:
             os._exit(1)
     os.close(said)
@@ -76,15 +79,17 @@ def kill_one(folder: Path, rng: random.Random) -> tuple[str, list[str]]:
     return session, resolutions
 
 
-def check(folder: Path, session: str, resolutions: list[str], totals: dict[str, int]) -> None:
+def check(folder: Path, url: str, session: str, resolutions: list[str], totals: dict[str, int]) -> None:
     """Recover, and hold the trace against what was said."""
-    with cra.Resolver(storage=f"jsonl:///{folder}/trace") as resolver:
+    with cra.Resolver(storage=url) as resolver:
         (recovered,) = [e.payload for e in resolver.trace(resolver.session_id) if e.event_type == "runtime.recovered"]
         events = resolver.trace(session)
     verdict = cra.verify_chain(events)
     assert verdict.valid, verdict
     assert "session.ended" == events[-1].event_type, events[-1]
-    traced = {e.payload["resolution_id"] for e in events if e.event_type == "carp.resolution.completed"}
+    completed = [e.payload["resolution_id"] for e in events if e.event_type == "carp.resolution.completed"]
+    traced = set(completed)
+    assert len(completed) == len(traced), "a resolution is there twice"
     missing = [each for each in resolutions if each not in traced]
     assert not missing, f"{len(missing)} of {len(resolutions)} resolutions are missing: {missing[:3]}"
     started = {e.span_id for e in events if e.event_type == "action.approved"}
@@ -95,8 +100,13 @@ def check(folder: Path, session: str, resolutions: list[str], totals: dict[str, 
     for name in ("records", "torn", "executions", "unreadable"):
         totals[name] += recovered[name]
     totals["with records waiting"] += recovered["records"] > 0
-    torn = [name for name in os.listdir(folder / "trace") if name.endswith(".torn")]
-    totals["within a line of the file"] += bool(torn)
+    if url.startswith("sqlite:"):
+        with closing(sqlite3.connect(folder / "trace")) as database:
+            verdicts = database.execute("PRAGMA integrity_check").fetchall()
+        assert [("ok",)] == verdicts, verdicts
+    else:
+        torn = [name for name in os.listdir(folder / "trace") if name.endswith(".torn")]
+        totals["within a line of the file"] += bool(torn)
     assert [] == os.listdir(folder / "trace.ring"), "the ring was not removed"
 
 
@@ -104,6 +114,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
+    parser.add_argument("--store", choices=("jsonl", "sqlite"), default="jsonl")
     options = parser.parse_args()
     rng = random.Random(options.seed)
     totals: dict[str, Any] = dict.fromkeys(
@@ -112,9 +123,10 @@ def main() -> int:
     totals["within a line of the file"] = 0
     for number in range(options.kills):
         folder = Path(tempfile.mkdtemp(prefix="cra-kills-"))
+        url = f"{options.store}:///{folder}/trace"
         try:
-            session, resolutions = kill_one(folder, rng)
-            check(folder, session, resolutions, totals)
+            session, resolutions = kill_one(url, rng)
+            check(folder, url, session, resolutions, totals)
         except AssertionError as error:
             print(f"kill {number} of seed {options.seed}, {folder}: {error}", file=sys.stderr)
             return 1

@@ -46,7 +46,7 @@ class TestOptions:
             ({"ring": "/dev/null/ring"}, StorageError, "folder '/dev/null/ring' for rings cannot be used"),
             ({"durability": "durable"}, StorageError, "'memory:' cannot make anything durable"),
             ({"storage": ["memory:", "null:"], "durability": "durable"}, StorageError, "cannot make anything durable"),
-            ({"storage": "sqlite:///x.db"}, StorageError, "not available"),
+            ({"storage": "journal:///x"}, StorageError, "not available"),
             ({"storage": []}, StorageError, "storage is"),
         ],
         ids=str,
@@ -289,7 +289,7 @@ class TestSessions:
     def test_given_session_id_is_used_once(self, make_world: Any, atlas: Any) -> None:
         """In lower case; not again while it is open, nor after, nor when a store has it from before."""
         session_id = "0192F3A1-7C4E-7D2A-9B1F-3C5E7A9B1D3F"
-        storage = MemoryStorage()
+        storage = Outliving()
         world = make_world(atlas("a.b"), storage=storage)
         session = world.open(session_id=session_id)
         assert session_id.lower() == session.session_id
@@ -349,6 +349,13 @@ class Unreadable(NullStorage):
     """A store of a user's own that cannot be read."""
 
     name = "mine:"
+
+
+class Outliving(MemoryStorage):
+    """A store that outlives the resolver it was given to."""
+
+    def close(self) -> None:
+        pass
 
 
 class Failing(MemoryStorage):

@@ -13,6 +13,7 @@ from cra.storage.base import StorageBackend
 from cra.storage.jsonl import JsonlStorage
 from cra.storage.memory import MemoryStorage
 from cra.storage.null import NullStorage
+from cra.storage.sqlite import SqliteStorage
 from cra.testing.storage_contract import StorageContract
 from tests.support.storage import file_size_limit
 
@@ -55,8 +56,21 @@ class TestJsonl(OnDisk):
         return JsonlStorage(self.folder / "store")
 
 
+class TestSqlite(OnDisk):
+    """`sqlite:`"""
+
+    def open(self) -> StorageBackend:
+        return SqliteStorage(self.folder / "audit.db")
+
+
 @pytest.mark.parametrize(
-    "make", [lambda path: MemoryStorage(), lambda path: JsonlStorage(path / "store")], ids=["memory", "jsonl"]
+    "make",
+    [
+        lambda path: MemoryStorage(),
+        lambda path: JsonlStorage(path / "store"),
+        lambda path: SqliteStorage(path / "x.db"),
+    ],
+    ids=["memory", "jsonl", "sqlite"],
 )
 def test_what_was_stored_can_be_read_after_closing(
     make: Callable[[Path], StorageBackend], sessions: Any, tmp_path: Path

@@ -81,7 +81,7 @@ def test_a_batch_of_sessions_that_end_in_it_never_blocks(sessions: Any) -> None:
 
 def test_a_flush_cannot_be_durable() -> None:
     """Memory does not survive the process."""
-    with pytest.raises(StorageError, match="does not survive the process and cannot be durable; use jsonl:///dir"):
+    with pytest.raises(StorageError, match="does not survive the process and cannot be durable; use jsonl: or sqlite:"):
         MemoryStorage().flush(durable=True)
 
 

@@ -28,7 +28,7 @@ def test_reading_is_an_error_that_says_what_to_use(read: Callable[[NullStorage],
     backend = NullStorage()
     backend.append(sessions.events(0))
     with pytest.raises(
-        StorageError, match=r"storage 'null:' keeps nothing that could be read; use memory: or jsonl:///dir"
+        StorageError, match=r"storage 'null:' keeps nothing that could be read; use memory:, jsonl: or sqlite:"
     ):
         read(backend)
 
@@ -37,7 +37,7 @@ def test_it_is_healthy_and_never_durable() -> None:
     """A plain flush has nothing to do, a durable one is refused."""
     backend = NullStorage()
     backend.flush(durable=False)
-    with pytest.raises(StorageError, match=r"keeps nothing and cannot make it durable; use jsonl:///dir"):
+    with pytest.raises(StorageError, match=r"keeps nothing and cannot make it durable; use jsonl: or sqlite:"):
         backend.flush(durable=True)
     assert (True, ("keeps nothing",)) == (backend.health().ok, backend.health().details)
     assert (False, False) == (backend.durable, backend.readable)

@@ -28,6 +28,12 @@ def test_three_slashes_are_relative_and_four_absolute(tmp_path: Path, monkeypatc
     (absolute,) = open_storage(f"jsonl:///{tmp_path}/c")
     assert ("jsonl:///a/b", f"jsonl:///{tmp_path}/c") == (relative.name, absolute.name)
     assert (True, True) == ((tmp_path / "a" / "b").is_dir(), (tmp_path / "c").is_dir())
+    names = ["sqlite:///a.db", f"sqlite:///{tmp_path}/b.db"]
+    backends = open_storage(names)
+    assert names == [backend.name for backend in backends]
+    assert (True, True) == ((tmp_path / "a.db").is_file(), (tmp_path / "b.db").is_file())
+    for backend in backends:
+        backend.close()
 
 
 def test_backends_and_lists_of_both_are_taken_in_order(tmp_path: Path) -> None:
@@ -41,11 +47,13 @@ def test_backends_and_lists_of_both_are_taken_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("sqlite:///audit.db", "storage 'sqlite:' is not available in this version; use memory:, jsonl: or null:"),
         ("postgresql://user:secret@host/db", "storage 'postgresql:' is not available in this version; use memory:"),
         ("postgresql+psycopg://user:secret@host/db", "storage 'postgresql:' is not available in this version"),
-        ("journal:///dir", "storage 'journal:' is not available in this version; use memory:, jsonl: or null:"),
-        ("redis://user:secret@host", "storage 'redis:' is not known; use memory:, jsonl: or null:"),
+        (
+            "journal:///dir",
+            "storage 'journal:' is not available in this version; use memory:, jsonl:, sqlite: or null:",
+        ),
+        ("redis://user:secret@host", "storage 'redis:' is not known; use memory:, jsonl:, sqlite: or null:"),
         ("memory:///x", "storage 'memory:' takes nothing after the colon; write memory:"),
         ("null://", "storage 'null:' takes nothing after the colon; write null:"),
         ("traces", "a URL, not a path: for a folder write jsonl:///dir, or jsonl:////dir from the root"),
@@ -58,7 +66,12 @@ def test_backends_and_lists_of_both_are_taken_in_order(tmp_path: Path) -> None:
         ("jsonl://///traces", "storage 'jsonl:' names a folder"),
         ("jsonl:///traces?mode=ro", "storage 'jsonl:' takes no options: leave out everything from the . or # on"),
         ("jsonl:///traces#1", "storage 'jsonl:' takes no options"),
-        ([], "with at least one; use memory:, jsonl: or null:"),
+        ("sqlite:", "storage 'sqlite:' names a file: write sqlite:///audit.db, or sqlite:////audit.db from the root"),
+        ("sqlite://", "storage 'sqlite:' names a file"),
+        ("sqlite:///audit.db?mode=ro", "storage 'sqlite:' takes no options: leave out everything from the . or # on"),
+        ("sqlite:///:memory:", "storage 'sqlite:' is a file here; for a store in memory write memory:"),
+        ("sqlite+pysqlite:///audit.db", "storage 'sqlite.pysqlite:' is not known"),
+        ([], "with at least one; use memory:, jsonl:, sqlite: or null:"),
         (None, "storage is a URL, a StorageBackend or a list of them"),
         (42, "storage is a URL, a StorageBackend or a list of them"),
         ([42], "an object of type int is no storage: part of StorageBackend is missing"),
@@ -78,7 +91,7 @@ def test_what_was_opened_before_a_mistake_is_closed_again(tmp_path: Path, monkey
     for kind in (JsonlStorage, MemoryStorage):
         monkeypatch.setattr(kind, "close", lambda self: closed.append(self))
     with pytest.raises(StorageError):
-        open_storage([MemoryStorage(), f"jsonl:///{tmp_path}", "sqlite:///x"])
+        open_storage([MemoryStorage(), f"jsonl:///{tmp_path}", "journal:///x"])
     assert [JsonlStorage] == [type(backend) for backend in closed]
 
 

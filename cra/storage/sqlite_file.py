@@ -1,0 +1,117 @@
+"""The SQLite file of the `sqlite:` store: its tables, how it is opened, and what its errors mean to a person.
+
+Everything that has been stored is in these tables; the view `trace` is for people and their tools. Used by `cra.storage.sqlite`.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from cra.errors import StorageError, StorageLocked
+
+APPLICATION_ID: Final = 0x63726174
+"""What `file` and SQLite's tools tell this kind of database by: "crat" as a number."""
+SCHEMA_VERSION: Final = 1
+BUSY_SECONDS: Final = 5.0
+"""How long to wait while another process writes."""
+
+_FILE_MODE: Final = (
+    0o600  # a trace tells what an organisation's agents do; SQLite gives the files beside it the same mode
+)
+_PAGE_BYTES: Final = 8192  # an event takes 700 bytes: fewer pages to split and to copy than with SQLite's 4096
+_SCHEMA: Final = (
+    # A number is given once and never again, so that sessions sort by age and nobody reads the events of another one.
+    "CREATE TABLE IF NOT EXISTS session (number INTEGER PRIMARY KEY AUTOINCREMENT, session_id TEXT NOT NULL UNIQUE)",
+    """CREATE TABLE IF NOT EXISTS event (
+        session INTEGER NOT NULL REFERENCES session (number),
+        sequence INTEGER NOT NULL,
+        event_type TEXT NOT NULL,
+        timestamp TEXT NOT NULL,
+        event_hash TEXT NOT NULL,
+        line TEXT NOT NULL,
+        PRIMARY KEY (session, sequence)
+    )""",
+    """CREATE VIEW IF NOT EXISTS trace AS
+        SELECT session_id, sequence, timestamp, event_type, event_hash, line
+        FROM event JOIN session ON session.number = event.session""",
+    "CREATE TABLE IF NOT EXISTS flush (durable INTEGER NOT NULL)",
+    "INSERT INTO flush SELECT 0 WHERE NOT EXISTS (SELECT * FROM flush)",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+_ADVICE: Final = {
+    "attempt to write a readonly database": "the file or its folder is read-only; change their permissions",
+    "database disk image is malformed": "the file is damaged; keep it, and save what is left with: sqlite3 FILE .recover",
+    "database or disk is full": "make room on the disk",
+    "disk I/O error": "check the disk, quotas and limits on the size of files",
+    "file is not a database": "name another file, or move this one away",
+    "unable to open database file": "check that the folder is there, and the permissions of both",
+}
+
+
+def create_file(path: Path) -> None:
+    """Make an empty file for its owner's eyes where there is none. Raises `OSError`."""
+    # SQLite would make it readable by all. An existing file must not be opened here: to close it drops SQLite's locks on it.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, _FILE_MODE))
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection to an existing file, for any thread, in which every statement is a transaction until BEGIN says otherwise."""
+    return sqlite3.connect(
+        f"{path.as_uri()}?mode=rw", uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+
+
+def prepare(database: sqlite3.Connection, name: str) -> None:
+    """Make the tables where the file is empty, and set the connection up for writing.
+
+    Raises `StorageError` for a database of something else or of a later version, which is left as it is, and `sqlite3.Error`.
+    """
+    application = pragma(database, "application_id")
+    version = pragma(database, "user_version")
+    (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    empty = (application, version, tables) == (0, 0, 0)
+    if not empty and application != APPLICATION_ID:
+        raise StorageError(f"storage '{name}' is a database of something else; name another file")
+    if not empty and version != SCHEMA_VERSION:
+        raise StorageError(
+            f"storage '{name}' has schema version {version}, and this version of cra knows {SCHEMA_VERSION}; upgrade cra"
+        )
+    if empty:
+        database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+    # Readers and the writer do not wait for each other. It stays with the file.
+    if pragma(database, "journal_mode = WAL") != "wal":
+        raise StorageError(f"storage '{name}' cannot have a write-ahead log where it is; name a file on a local disk")
+    if empty:
+        database.execute("BEGIN IMMEDIATE")
+        for statement in _SCHEMA:
+            database.execute(statement)
+        database.execute("COMMIT")
+    database.execute("PRAGMA fullfsync = ON")  # macOS: what it calls fsync leaves the data in the disk's cache
+    database.execute("PRAGMA secure_delete = ON")  # who deletes a session wants nothing of it left
+
+
+def pragma(database: sqlite3.Connection, text: str) -> object:
+    """The value that a pragma gives."""
+    return database.execute(f"PRAGMA {text}").fetchone()[0]
+
+
+def explain(name: str, what: str, error: sqlite3.Error | OSError) -> StorageError:
+    """One sentence: which storage, what could not be done, why, and what to do. `StorageLocked` while others write."""
+    if isinstance(error, OSError):
+        return StorageError(
+            f"storage '{name}' {what}: {error.strerror}; check the path and the permissions of its folder"
+        )
+    reason = str(error)  # SQLite's words for its error codes; Python 3.10 does not tell the codes
+    if reason.startswith("database") and reason.endswith("is locked"):
+        return StorageLocked(
+            f"storage '{name}' {what}: another process has been writing for {BUSY_SECONDS:.0f} s;"
+            " try again, or give every process a file of its own"
+        )
+    advice = _ADVICE.get(reason, "check the disk, the path and its permissions")
+    return StorageError(f"storage '{name}' {what}: {reason}; {advice}")
