@@ -101,7 +101,9 @@ class JsonlStorage:
 
     def last(self, session_id: str, n: int) -> list[Event]:
         """The session's last `n` events, in order; only these are read."""
-        return list(self._read(self._path(session_id), max(0, n)))
+        n = max(0, n)
+        found = list(self._read(self._path(session_id), n))
+        return found[max(0, len(found) - n) :]  # more where some were appended meanwhile
 
     def count(self, session_id: str | None = None) -> int:
         """The number of events of a session, or of all: the complete lines."""

@@ -82,6 +82,6 @@ def _path(scheme: str, kind: str, example: str, rest: str) -> str:
         )
     if "?" in path or "#" in path:
         raise StorageError(f"storage '{scheme}:' takes no options: leave out everything from the ? or # on")
-    if path == ":memory:":
+    if scheme == "sqlite" and path == ":memory:":
         raise StorageError("storage 'sqlite:' is a file here; for a store in memory write memory:")
     return path

@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from cra.errors import InvalidTraceEvent, StorageError, StorageLocked
+from cra.errors import InvalidTraceEvent, StorageError
 from cra.ids import UUID_PATTERN
 from cra.storage.base import StorageHealth
 from cra.storage.sqlite_file import connect, create_file, explain, pragma, prepare
@@ -175,23 +175,24 @@ class SqliteStorage:
                 database.execute("UPDATE flush SET durable = durable + 1")
             self._unsynced = False
         except StorageError as error:
-            if str(error.__cause__) != "disk I/O error":
+            if not self._note_failure(error.__cause__):
                 raise
-            self._note_failed_sync(error.__cause__)
 
     def _checkpoint(self) -> None:
         """Copy the log into the file as far as readers let it. What fails is no failure of what was appended."""
         with self._lock:
             self._uncopied = 0
-            if self._database is not None:
-                try:
-                    self._database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-                except sqlite3.Error as error:
-                    if not isinstance(explain(self.name, "", error), StorageLocked):
-                        self._note_failed_sync(error)
+            try:
+                self._connected().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            except sqlite3.Error as error:
+                self._note_failure(error)
 
-    def _note_failed_sync(self, error: BaseException | None) -> None:
+    def _note_failure(self, error: BaseException | None) -> bool:
+        """Whether it may have been an fsync that failed, after which none is believed. A full disk or a lock is none."""
+        if str(error) != "disk I/O error":
+            return False
         self._poison = f"writing to the disk failed ({error}); what was stored before may not survive a power cut"
+        return True
 
     def _check_open(self) -> None:
         if self._closed:

@@ -345,10 +345,14 @@ class _Reader(threading.Thread):
 
     def _readings(self) -> Iterator[list[Event]]:
         session_id = _id(self._events)
-        while not self._finish.is_set():
+        finished = False
+        while not finished:
+            finished = self._finish.is_set()  # once more after the last append
             yield list(self._backend.events(session_id))
-            n = len(self._backend.last(session_id, 3))
-            _check("a session that has begun has a last event", True, 1 <= n <= 3)
+            last = self._backend.last(session_id, 3)
+            begin = last[0].sequence if last else 0
+            _check("last(3) gives as many events, or all, that follow each other", True, 1 <= len(last) <= 3)
+            _check("last(3) gives a part of the session", self._events[begin : begin + len(last)], last)
 
     def finish(self) -> None:
         self._finish.set()

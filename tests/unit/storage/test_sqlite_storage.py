@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+import cra
 from cra.errors import InvalidTraceEvent, StorageError, StorageLocked
 from cra.hotpath import verify_chain
 from cra.storage import sqlite, sqlite_file
+from cra.storage.memory import MemoryStorage
 from cra.storage.sqlite import SqliteStorage
 from cra.trace.jsonl import dump_line
 
@@ -539,6 +541,29 @@ def test_a_sync_that_failed_poisons_every_later_durable_flush(
     assert 2 == storage.count()
 
 
+@pytest.mark.parametrize(("message", "healthy"), [("disk I/O error", False), ("database or disk is full", True)])
+def test_a_log_that_cannot_be_copied_is_no_failure_of_the_append(
+    faulty: Any, store: Any, sessions: Any, monkeypatch: pytest.MonkeyPatch, message: str, healthy: bool
+) -> None:
+    """What was appended is there. An fsync may have failed, which poisons; on a full disk it is tried again."""
+    monkeypatch.setattr(sqlite, "CHECKPOINT_BYTES", 1)
+    monkeypatch.setattr(Faulty, "message", message)
+    storage = store()
+    faulty(-1)
+    storage.append(sessions.events(0))
+    at = Faulty.statements.index("PRAGMA wal_checkpoint(PASSIVE)") - 1  # the session is known by now
+    faulty(at)
+    storage.append(sessions.events(0))
+    assert "PRAGMA wal_checkpoint(PASSIVE)" == Faulty.statements[at]
+    faulty(-1)
+    assert (2, healthy) == (storage.count(), storage.health().ok)
+    if healthy:
+        storage.flush(durable=True)
+    else:
+        with pytest.raises(StorageError, match="may not survive a power cut"):
+            storage.flush(durable=True)
+
+
 def test_a_durable_flush_that_had_to_wait_is_not_poison(
     store: Any, path: Path, sessions: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -640,3 +665,32 @@ def test_several_processes_write_to_one_file(path: Path) -> None:
         for session_id in storage.sessions():
             events = list(storage.events(session_id))
             assert (201, True) == (len(events), verify_chain(events).valid)
+
+
+# --- under a resolver ---
+
+
+@pytest.mark.parametrize("tracing", ["deferred", "immediate"])
+def test_a_resolver_stores_its_events_here(path: Path, tracing: Any) -> None:
+    """By URL, with its ring beside the file, at every level; what it stored goes on in the next one's trace."""
+    url = f"sqlite:///{path}"
+    with cra.Resolver(url, tracing=tracing, fail_closed=True, durability="durable") as resolver:
+        assert (tracing == "deferred") == bool(os.listdir(path.parent / "audit.db.ring"))
+        with resolver.create_session("bot", "work") as session:
+            session.resolve("Look around")
+        resolver.flush("durable")
+        assert cra.verify_chain(resolver.trace(session.session_id)).valid
+    with cra.Resolver(url) as resolver:
+        types = [event.event_type for event in resolver.trace(session.session_id)]
+        assert ["session.started", "session.ended"] == [types[0], types[-1]]
+        assert "carp.resolution.completed" in types
+
+
+def test_a_ring_is_beside_any_backend_that_has_a_location(tmp_path: Path) -> None:
+    """Not ours alone."""
+
+    class Elsewhere(MemoryStorage):
+        location = tmp_path / "store"
+
+    with cra.Resolver(["null:", Elsewhere()]):
+        assert ["store.ring"] == os.listdir(tmp_path)
