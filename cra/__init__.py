@@ -18,7 +18,7 @@ from cra.hotpath import canonical_json, event_hash, implementation, verify_chain
 from cra.reference.chain import ChainVerification
 from cra.resolver import Resolver, Stats
 from cra.session import Session
-from cra.storage.base import StorageBackend
+from cra.storage.base import AsyncStorageBackend, StorageBackend
 from cra.trace.diff import TraceDiff, diff
 from cra.trace.event import Event
 from cra.trace.replay import Replay, replay
@@ -29,6 +29,7 @@ from cra.version import __version__
 __all__ = [
     "AllowedAction",
     "Approval",
+    "AsyncStorageBackend",
     "Atlas",
     "AtlasInfo",
     "ChainVerification",

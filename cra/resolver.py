@@ -34,7 +34,7 @@ from cra.runtime import ForkedLock, Level, Options, Redact, Runtime, approval_pa
 from cra.session import Session
 from cra.sessions import SessionTable
 from cra.storage.base import StorageBackend
-from cra.storage.open import open_storage
+from cra.storage.open import StorageSpec, open_storage
 from cra.timing.clock import NS_PER_SECOND, Clock, SystemClock
 from cra.trace.event import Event
 from cra.trace.own_session import beginning, ending, own_header
@@ -64,7 +64,7 @@ class Resolver:
     """A governance runtime. Every argument is optional.
 
     - `storage`: where events go: `"memory:"`, `"jsonl:///dir"` or `"sqlite:///audit.db"` (three slashes relative, four
-      absolute), `"null:"`, a `StorageBackend`, or a list of them.
+      absolute), `"null:"`, a `StorageBackend` or an `AsyncStorageBackend`, or a list of them.
     - `ring`: the folder of the memory-mapped ring that records wait in; what it holds survives the process, and the next start
       stores it. By default beside the store (`<store>.ring/`), in anonymous memory for `memory:` and `null:`.
     - `tracing`: `"deferred"` (a worker hashes and stores) or `"immediate"` (inline, for debugging); the same events and bytes.
@@ -86,7 +86,7 @@ class Resolver:
 
     def __init__(
         self,
-        storage: str | StorageBackend | Sequence[str | StorageBackend] = "memory:",
+        storage: StorageSpec = "memory:",
         *,
         ring: str | os.PathLike[str] | None = None,
         tracing: Literal["deferred", "immediate"] = "deferred",

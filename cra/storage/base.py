@@ -6,7 +6,7 @@ reorders or interprets events: what it returns is what it was given. `cra.testin
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -76,3 +76,35 @@ class StorageBackend(Protocol):
         From then on writing raises `StorageError`; reading gives what was stored, or raises it, too.
         """
         ...
+
+
+class AsyncStorageBackend(Protocol):
+    """`StorageBackend` with coroutines: every method promises what the one of that name does there.
+
+    All of them are called on one event loop, which is the runtime's own and never the caller's: what belongs to a loop, such as a
+    connection, is made in the first call and not before. `append` is never called twice at a time.
+    """
+
+    name: str
+    durable: bool
+    readable: bool
+
+    async def append(self, batch: Sequence[Event]) -> None: ...
+
+    def events(
+        self, session_id: str, *, after: int = -1, types: Collection[str] | None = None
+    ) -> AsyncIterator[Event]: ...
+
+    async def sessions(self) -> list[str]: ...
+
+    async def last(self, session_id: str, n: int) -> list[Event]: ...
+
+    async def count(self, session_id: str | None = None) -> int: ...
+
+    async def delete_session(self, session_id: str) -> int: ...
+
+    async def health(self) -> StorageHealth: ...
+
+    async def flush(self, durable: bool) -> None: ...
+
+    async def close(self) -> None: ...

@@ -7,17 +7,21 @@ URL is ignored, and no URL is repeated in a message beyond its scheme, since it 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import iscoroutinefunction
+from typing import cast
 
 from cra.errors import StorageError
-from cra.storage.base import StorageBackend
+from cra.storage.base import AsyncStorageBackend, StorageBackend
 
-StorageSpec = str | StorageBackend | Sequence[str | StorageBackend]
+Storage = str | StorageBackend | AsyncStorageBackend
+StorageSpec = Storage | Sequence[Storage]
 _LATER = ("postgresql", "journal")
 _USE = "use memory:, jsonl:, sqlite: or null:"
 
 
 def open_storage(spec: StorageSpec) -> list[StorageBackend]:
-    """Open the storage that `spec` names: one backend per URL, backends as they are, in the order given.
+    """Open the storage that `spec` names: one backend per URL, backends as they are (`AsyncStorageBackend` behind an adapter), in
+    the order given.
 
     Raises `StorageError` for what cannot be opened; backends opened here are closed again then.
     """
@@ -27,16 +31,27 @@ def open_storage(spec: StorageSpec) -> list[StorageBackend]:
     backends: list[StorageBackend] = []
     try:
         for item in items:
-            backend = item if isinstance(item, StorageBackend) else _open_url(item)
-            if any(backend is other for other in backends):
-                raise StorageError(f"storage '{backend.name}' is given twice; give each backend once")
-            backends.append(backend)
+            if not isinstance(item, StorageBackend):
+                backends.append(_open_url(item))
+            elif sum(item is other for other in items) > 1:
+                raise StorageError(f"storage '{item.name}' is given twice; give each backend once")
+            else:
+                backends.append(_adapted(item))
     except BaseException:
         for item, backend in zip(items, backends):
             if isinstance(item, str):
                 backend.close()
         raise
     return backends
+
+
+def _adapted(backend: StorageBackend) -> StorageBackend:
+    # At run time, a protocol tells methods by their names only.
+    if not iscoroutinefunction(backend.append):
+        return backend
+    from cra.storage.from_async import FromAsync
+
+    return FromAsync(cast("AsyncStorageBackend", backend))
 
 
 def _open_url(url: object) -> StorageBackend:

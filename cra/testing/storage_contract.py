@@ -17,7 +17,8 @@ from msgspec.structs import replace
 
 from cra.errors import CRAError, StorageError
 from cra.hotpath import verify_chain
-from cra.storage.base import StorageBackend, StorageHealth
+from cra.storage.base import AsyncStorageBackend, StorageBackend, StorageHealth
+from cra.storage.open import open_storage
 from cra.testing.traces import make_trace
 from cra.trace.batch import Batch, Run
 from cra.trace.event import Event
@@ -40,7 +41,7 @@ class StorageContract:
     persistent: ClassVar[bool] = True
     bounded: ClassVar[bool] = False
 
-    def open(self) -> StorageBackend:
+    def open(self) -> StorageBackend | AsyncStorageBackend:
         """Open the backend: empty when it is called first in a test. It is closed when the test is over."""
         raise NotImplementedError
 
@@ -313,7 +314,9 @@ class StorageContract:
     # --- helpers ---
 
     def _open(self) -> StorageBackend:
-        backend = self.open()
+        (backend,) = open_storage(
+            self.open()
+        )  # as a Resolver does: behind an adapter, where its methods are coroutines
         self._opened.append(backend)
         return backend
 

@@ -1,10 +1,15 @@
-"""Faults of stores on disk."""
+"""Stores for tests, and faults of stores on disk."""
 
 from __future__ import annotations
 
+import asyncio
 import resource
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import contextmanager
+
+from cra.storage.base import StorageHealth
+from cra.storage.memory import MemoryStorage
+from cra.trace.event import Event
 
 
 @contextmanager
@@ -16,3 +21,58 @@ def file_size_limit(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+class AsyncMemory:
+    """`memory:` with coroutines; `loops` are those that it was called on."""
+
+    name = "async-memory:"
+    durable = False
+    readable = True
+
+    def __init__(self) -> None:
+        self.memory = MemoryStorage()
+        self.loops: set[asyncio.AbstractEventLoop] = set()
+
+    async def append(self, batch: Sequence[Event]) -> None:
+        await self._turn()
+        self.memory.append(batch)
+
+    async def events(
+        self, session_id: str, *, after: int = -1, types: Collection[str] | None = None
+    ) -> AsyncIterator[Event]:
+        for event in self.memory.events(session_id, after=after, types=types):
+            await self._turn()
+            yield event
+
+    async def sessions(self) -> list[str]:
+        await self._turn()
+        return self.memory.sessions()
+
+    async def last(self, session_id: str, n: int) -> list[Event]:
+        await self._turn()
+        return self.memory.last(session_id, n)
+
+    async def count(self, session_id: str | None = None) -> int:
+        await self._turn()
+        return self.memory.count(session_id)
+
+    async def delete_session(self, session_id: str) -> int:
+        await self._turn()
+        return self.memory.delete_session(session_id)
+
+    async def health(self) -> StorageHealth:
+        await self._turn()
+        return StorageHealth(self.name, ok=True)
+
+    async def flush(self, durable: bool) -> None:
+        await self._turn()
+        self.memory.flush(durable)
+
+    async def close(self) -> None:
+        await self._turn()
+        self.memory.close()
+
+    async def _turn(self) -> None:
+        self.loops.add(asyncio.get_running_loop())
+        await asyncio.sleep(0)

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from cra.storage.base import StorageBackend
+from cra.storage.base import AsyncStorageBackend, StorageBackend
 from cra.storage.jsonl import JsonlStorage
 from cra.storage.memory import MemoryStorage
 from cra.storage.null import NullStorage
 from cra.storage.sqlite import SqliteStorage
 from cra.testing.storage_contract import StorageContract
-from tests.support.storage import file_size_limit
+from tests.support.storage import AsyncMemory, file_size_limit
 
 
 class TestMemory(StorageContract):
@@ -25,6 +25,15 @@ class TestMemory(StorageContract):
 
     def open(self) -> StorageBackend:
         return MemoryStorage()
+
+
+class TestAsync(StorageContract):
+    """Memory with coroutines."""
+
+    persistent = False
+
+    def open(self) -> AsyncStorageBackend:
+        return AsyncMemory()
 
 
 class TestNull(StorageContract):
