@@ -1,4 +1,4 @@
-"""What users import in their own tests: a clock they advance, ids they can repeat, golden traces."""
+"""What users import in their own tests: a clock they advance, ids they can repeat, golden traces, rules for storage backends."""
 
 from __future__ import annotations
 
