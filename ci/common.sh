@@ -9,6 +9,8 @@ out="$PWD/.ci/out"
 bin="$PWD/.venv/bin"
 mkdir -p "$out"
 make --silent dev
+# Tests of faults have it make system calls fail.
+command -v strace >/dev/null || apt-get install -y -qq strace >/dev/null
 
 # The line that .ci/run puts into its table.
 report() { printf '== %s\n' "$*"; }

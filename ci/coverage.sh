@@ -8,7 +8,7 @@ export CRA_PURE_PYTHON=1
 rooms="cra/carp/*,cra/trace/*,cra/atlas/*,cra/execution/*"
 export COVERAGE_FILE="$out/coverage-data"
 rm -f "$COVERAGE_FILE" "$COVERAGE_FILE".*
-"$bin/python" -m pytest -q -n auto --ignore=tests/cli --ignore=tests/test_readme.py --ignore=tests/test_package.py \
+"$bin/python" -m pytest -q -n auto --ignore=tests/cli --ignore=tests/fault --ignore=tests/test_readme.py --ignore=tests/test_package.py \
     --cov --cov-branch --cov-report= tests
 echo "exclusions, each with its reason:"
 grep -rnE 'pragma: no (cover|branch)' cra || echo "none"

@@ -23,6 +23,7 @@ from cra.hotpath import verify_chain
 from cra.storage.sqlite import SqliteStorage
 from cra.testing.traces import make_trace
 from cra.trace.event import Event
+from tests.support.services import missing
 
 ROOT = Path(__file__).parents[2]
 CALLS = ("pwrite64", "fdatasync", "fsync", "ftruncate", "unlink")
@@ -71,7 +72,7 @@ def run(path: Path, *options: str) -> tuple[int, str, str]:
 def counts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     """How often the workload makes each call."""
     if shutil.which("strace") is None:
-        pytest.skip("strace is not installed")
+        missing("strace is not installed")
     code, said, seen = run(tmp_path_factory.mktemp("counted") / "audit.db")
     if "ptrace" in seen:
         pytest.skip("this machine allows no strace")
