@@ -35,6 +35,7 @@ from cra.runtime import ForkedLock, Level, Options, Redact, Runtime, approval_pa
 from cra.session import Session
 from cra.sessions import SessionTable
 from cra.storage.base import StorageBackend
+from cra.storage.journal.backend import JournalStorage
 from cra.storage.jsonl import JsonlStorage
 from cra.storage.open import open_storage
 from cra.timing.clock import NS_PER_SECOND, Clock, SystemClock
@@ -519,7 +520,9 @@ def _open_ring(
     What is stored inline needs no ring that survives. The backends are closed where this raises `StorageError`.
     """
     if folder is None:
-        beside = next((backend.folder for backend in backends if isinstance(backend, JsonlStorage)), None)
+        beside = next(
+            (backend.folder for backend in backends if isinstance(backend, (JsonlStorage, JournalStorage))), None
+        )
         folder = None if beside is None else f"{os.fspath(beside)}.ring"
     if folder is None:
         return None, Recovery()

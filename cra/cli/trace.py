@@ -188,7 +188,7 @@ def export(
         raise typer.BadParameter(
             "a session id is a lower-case UUID; it is in every event, as session_id", param_hint="--session"
         )
-    folder = storage.removeprefix("jsonl:///")
+    folder = storage.removeprefix("jsonl:///").removeprefix("journal:///")
     if folder != storage and not Path(folder).is_dir():
         raise typer.BadParameter(f"there is no folder {folder}", param_hint="--storage")
     try:

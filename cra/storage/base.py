@@ -72,3 +72,30 @@ class StorageBackend(Protocol):
     def close(self) -> None:
         """Release everything. Harmless when repeated."""
         ...
+
+
+@runtime_checkable
+class RecordStorage(StorageBackend, Protocol):
+    """A backend that would rather have the records than the events, and makes these when somebody reads them.
+
+    It has `takes_records`, True. Where nobody else wants events, none are made before they are read.
+    """
+
+    takes_records: bool
+
+    def append_records(self, frames: bytes) -> None:
+        """Store records that an expander took, in order, as frames (`cra.reference.frames`). As `append` in everything else."""
+        ...
+
+    def head(self, session_id: str) -> tuple[int, str, int] | None:
+        """Where the chain of an open session stands, after all that was appended; None where it has no events."""
+        ...
+
+    def write_as(self, series: str) -> None:
+        """Name what is written by this process, so that recovery finds it again. Called before anything is appended."""
+        ...
+
+
+def takes_records(backend: StorageBackend) -> bool:
+    """Whether a backend is a `RecordStorage` that is to be given records."""
+    return bool(getattr(backend, "takes_records", False))

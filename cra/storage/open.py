@@ -12,8 +12,8 @@ from cra.errors import StorageError
 from cra.storage.base import StorageBackend
 
 StorageSpec = str | StorageBackend | Sequence[str | StorageBackend]
-_LATER = ("sqlite", "postgresql", "journal")
-_USE = "use memory:, jsonl: or null:"
+_LATER = ("sqlite", "postgresql")
+_USE = "use memory:, journal:, jsonl: or null:"
 
 
 def open_storage(spec: StorageSpec) -> list[StorageBackend]:
@@ -53,7 +53,13 @@ def _open_url(url: object) -> StorageBackend:
     if dialect in _LATER:
         raise StorageError(f"storage '{dialect}:' is not available in this version; {_USE}")
     if scheme == "jsonl":
-        return _open_jsonl(rest)
+        from cra.storage.jsonl import JsonlStorage
+
+        return JsonlStorage(_folder(scheme, rest))
+    if scheme == "journal":
+        from cra.storage.journal.backend import JournalStorage
+
+        return JournalStorage(_folder(scheme, rest))
     if scheme not in ("memory", "null"):
         raise StorageError(f"storage '{scheme}:' is not known; {_USE}")
     if rest:
@@ -67,12 +73,12 @@ def _open_url(url: object) -> StorageBackend:
     return NullStorage()
 
 
-def _open_jsonl(rest: str) -> StorageBackend:
+def _folder(scheme: str, rest: str) -> str:
     folder = rest.removeprefix("///")
     if folder == rest or not folder or folder.startswith("//"):
-        raise StorageError("storage 'jsonl:' names a folder: write jsonl:///dir, or jsonl:////dir from the root")
+        raise StorageError(
+            f"storage '{scheme}:' names a folder: write {scheme}:///dir, or {scheme}:////dir from the root"
+        )
     if "?" in folder or "#" in folder:
-        raise StorageError("storage 'jsonl:' takes no options: leave out everything from the ? or # on")
-    from cra.storage.jsonl import JsonlStorage
-
-    return JsonlStorage(folder)
+        raise StorageError(f"storage '{scheme}:' takes no options: leave out everything from the ? or # on")
+    return folder

@@ -9,28 +9,31 @@ from typing import Any
 
 import pytest
 
+from cra.errors import StorageError
 from cra.storage.base import StorageBackend
+from cra.storage.journal.backend import JournalStorage
 from cra.storage.jsonl import JsonlStorage
 from cra.storage.memory import MemoryStorage
 from cra.storage.null import NullStorage
 
 
-@pytest.fixture(params=["memory", "jsonl"])
+@pytest.fixture(params=["memory", "jsonl", "journal"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StorageBackend]:
     """Each backend that keeps events, empty."""
     make: dict[str, Callable[[], StorageBackend]] = {
         "memory": MemoryStorage,
         "jsonl": lambda: JsonlStorage(tmp_path / "store"),
+        "journal": lambda: JournalStorage(tmp_path / "store"),
     }
     made = make[request.param]()
     yield made
     made.close()
 
 
-@pytest.mark.parametrize("make", [MemoryStorage, NullStorage, lambda: JsonlStorage.__new__(JsonlStorage)])
-def test_every_backend_has_the_methods_of_the_protocol(make: Callable[[], Any]) -> None:
+@pytest.mark.parametrize("kind", [MemoryStorage, NullStorage, JsonlStorage, JournalStorage])
+def test_every_backend_has_the_methods_of_the_protocol(kind: Any) -> None:
     """`StorageBackend` is what a third party implements; ours do."""
-    made = make()
+    made = kind.__new__(kind)
     made.name = "any"
     assert isinstance(made, StorageBackend)
 
@@ -78,6 +81,11 @@ def test_count_and_delete(backend: StorageBackend, sessions: Any) -> None:
     """A deleted session is gone, the others stay; one of its events that comes later is stored as it is."""
     backend.append(sessions.events(0, 3) + sessions.events(1, 2))
     assert (5, 3, 2) == (backend.count(), backend.count(sessions.id(0)), backend.count(sessions.id(1)))
+    if isinstance(backend, JournalStorage):
+        with pytest.raises(StorageError, match="of which no session can be taken out without breaking it"):
+            backend.delete_session(sessions.id(0))
+        assert 5 == backend.count()
+        return
     assert 3 == backend.delete_session(sessions.id(0))
     assert (2, 0) == (backend.count(), backend.count(sessions.id(0)))
     assert [sessions.id(1)] == backend.sessions()

@@ -1,0 +1,105 @@
+"""The indexes of all segments in a folder, each made when somebody needs it, and the latest of them held.
+
+For any thread. A segment that is still written is indexed as far as it is whole, and from there on the next time.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Final
+
+from cra.hotpath import scan_frames
+from cra.storage.journal import entries
+from cra.storage.journal.index import Index, IndexBuilder, LinesPlace, Stretch, read_index, write_index
+from cra.storage.journal.names import SegmentFile
+
+_CHUNK: Final = 4 * 2**20
+_HELD: Final = 64
+
+
+class SegmentIndex:
+    """What an index says, by session."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self._stretches: dict[str, list[Stretch]] = {}
+        self._lines: dict[str, list[LinesPlace]] = {}
+        for stretch in index.sessions:
+            self._stretches.setdefault(stretch.session_id, []).append(stretch)
+        for place in index.lines:
+            self._lines.setdefault(place.session_id, []).append(place)
+
+    def stretches(self, session_id: str) -> list[Stretch]:
+        """Where the session's records are, in order."""
+        return self._stretches.get(session_id, [])
+
+    def lines(self, session_id: str) -> list[LinesPlace]:
+        """Where its events are that came as events, in order."""
+        return self._lines.get(session_id, [])
+
+    def sessions(self) -> set[str]:
+        """The sessions that have events here."""
+        return {stretch.session_id for stretch in self.index.sessions if stretch.records} | self._lines.keys()
+
+
+class Indexes:
+    """The indexes of segments, by their paths."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sealed: OrderedDict[Path, SegmentIndex] = OrderedDict()
+        self._growing: dict[Path, IndexBuilder] = {}
+
+    def of(self, segment: SegmentFile, limit: int | None = None) -> SegmentIndex:
+        """The index of a segment, of its first `limit` bytes at most. Raises `OSError` where it cannot be read."""
+        with self._lock:
+            known = self._sealed.get(segment.path)
+            if known is not None:
+                self._sealed.move_to_end(segment.path)
+                return known
+            index = self._find(segment, limit)
+            made = SegmentIndex(index)
+            if index.seal:
+                self._growing.pop(segment.path, None)
+                self._sealed[segment.path] = made
+                while len(self._sealed) > _HELD:
+                    self._sealed.popitem(last=False)
+            return made
+
+    def _find(self, segment: SegmentFile, limit: int | None) -> Index:
+        with open(segment.path, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            if limit is None:
+                kept = read_index(segment.index_path, size, _seal_of(file.fileno(), size))
+                if kept is not None:
+                    return kept
+            # Of a segment that another process writes, what is there now may be cut back.
+            builder = IndexBuilder() if limit is None else self._growing.setdefault(segment.path, IndexBuilder())
+            _read_on(builder, file.fileno(), size if limit is None else limit)
+        index = builder.index()
+        if index.seal:
+            write_index(segment.index_path, index)
+        return index
+
+
+def _seal_of(file: int, size: int) -> str:
+    """What the SEAL at the end of a file holds; a text that no index has where there is none."""
+    data = os.pread(file, entries.SEAL_BYTES, max(0, size - entries.SEAL_BYTES))
+    for at, length in scan_frames(data)[0]:
+        digest = entries.read_link(data[at : at + length])
+        if digest is not None and data[at] == entries.SEAL:
+            return digest.hex()
+    return "none"
+
+
+def _read_on(builder: IndexBuilder, file: int, size: int) -> None:
+    chunk = _CHUNK
+    while builder.end < size:
+        data = os.pread(file, min(chunk, size - builder.end), builder.end)
+        if not builder.feed(data):
+            if len(data) < chunk:
+                return  # what is there is no whole frame, or not yet
+            chunk *= 4

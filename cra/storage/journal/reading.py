@@ -1,0 +1,191 @@
+"""Sessions read back from a journal: their records are found by the indexes and expanded, a stretch at a time.
+
+What comes out is byte for byte what a store of events would hold, since expanding is a pure function of the records and their
+order. A session's chain is computed here and nowhere before: whoever reads a session begins at its first event, so nobody
+needs to know in between where its chain stands. For any thread; nothing is written but indexes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from cra.errors import StorageError
+from cra.hotpath import Expander, scan_frames
+from cra.reference.expander import Head
+from cra.reference.frames import Place
+from cra.storage.journal import entries
+from cra.storage.journal.index import LinesPlace, Stretch
+from cra.storage.journal.indexes import Indexes
+from cra.storage.journal.names import SegmentFile, segments
+
+_CHUNK: Final = 2**20
+_AT_ONCE: Final = 64  # records that are expanded before their lines are given out
+
+
+class _Records(NamedTuple):
+    """The records of a session in one segment, and the templates that they may name from before."""
+
+    path: Path
+    stretch: Stretch
+    templates: tuple[Place, ...]
+
+
+class _Part(NamedTuple):
+    """Events of a session that follow each other, from the sequence `first` on: records of one series, or lines."""
+
+    first: int
+    records: tuple[_Records, ...] = ()
+    lines: tuple[Path, LinesPlace] | None = None
+
+
+class Reader:
+    """Reads the journal in `folder`. `limits` says of the segments that this process writes how much of them counts.
+
+    Methods raise `StorageError` for what cannot be read.
+    """
+
+    def __init__(self, folder: Path, limits: Callable[[], dict[Path, int]]) -> None:
+        self._folder = folder
+        self._limits = limits
+        self._indexes = Indexes()
+
+    def sessions(self) -> list[str]:
+        """The ids of the sessions that have events, oldest first: UUIDv7 ids sort by time."""
+        found: set[str] = set()
+        limits = self._limits()
+        for segment in self._segments():
+            found |= self._indexes.of(segment, limits.get(segment.path)).sessions()
+        return sorted(found)
+
+    def lines(self, session_id: str) -> Iterator[bytes]:
+        """The session's lines as of now, in order, some at a time."""
+        return self._expand(self._parts(session_id))
+
+    def count(self, session_id: str) -> int:
+        """How many events a session has. None of them is made."""
+        total = 0
+        for part in self._parts(session_id):
+            counter = Expander(lines=False)
+            for records in part.records:
+                for record in _records_of(records):
+                    counter.feed(record)
+            total += counter.events + (part.lines[1].events if part.lines else 0)
+        return total
+
+    def count_all(self) -> int:
+        """How many events there are. None of them is made."""
+        total = 0
+        limits = self._limits()
+        for series in self._series().values():
+            counter = Expander(lines=False)
+            for segment in series:
+                limit = limits.get(segment.path)
+                total += sum(place.events for place in self._indexes.of(segment, limit).index.lines)
+                for data in _pieces(segment.path, entries.HEADER_BYTES, limit):
+                    counter.feed_frames(data)
+                    counter.discard()
+            total += counter.events
+        return total
+
+    def head(self, session_id: str) -> Head | None:
+        """Where the chain of a session that is open stands; None where it has no events, or has ended."""
+        expander = Expander()
+        for part in self._parts(session_id):
+            for records in part.records:
+                for count, record in enumerate(_records_of(records)):
+                    expander.feed(record)
+                    if count % _AT_ONCE == 0:
+                        expander.discard()
+        return expander.heads().get(session_id)
+
+    def _series(self) -> dict[str, list[SegmentFile]]:
+        try:
+            return segments(self._folder)
+        except OSError as error:
+            raise self._error(error) from error
+
+    def _segments(self) -> list[SegmentFile]:
+        return [segment for series in self._series().values() for segment in series]
+
+    def _parts(self, session_id: str) -> list[_Part]:
+        """Where a session's events are, in order."""
+        parts: list[_Part] = []
+        limits = self._limits()
+        try:
+            for series in self._series().values():
+                records: list[_Records] = []
+                for segment in series:
+                    index = self._indexes.of(segment, limits.get(segment.path))
+                    templates = index.index.templates
+                    records += (_Records(segment.path, one, templates) for one in index.stretches(session_id))
+                    parts += (_Part(place.sequence, lines=(segment.path, place)) for place in index.lines(session_id))
+                if records:
+                    parts.append(_Part(0, tuple(records)))
+        except OSError as error:
+            raise self._error(error) from error
+        return sorted(parts, key=lambda part: part.first)
+
+    def _expand(self, parts: list[_Part]) -> Iterator[bytes]:
+        try:
+            for part in parts:
+                if part.lines is not None:
+                    yield _lines_of(*part.lines)
+                    continue
+                expander = Expander()
+                for records in part.records:
+                    for count, record in enumerate(_records_of(records)):
+                        expander.feed(record)
+                        if count % _AT_ONCE == _AT_ONCE - 1 and (batch := expander.take(0)) is not None:
+                            yield batch.data
+                if (batch := expander.take(0)) is not None:
+                    yield batch.data
+        except OSError as error:
+            raise self._error(error) from error
+
+    def _error(self, error: OSError) -> StorageError:
+        return StorageError(f"the journal {os.fspath(self._folder)!r} cannot be read: {error.strerror}")
+
+
+def _records_of(records: _Records) -> Iterator[bytes]:
+    """The records of a stretch, and the templates that come before and in between, in order."""
+    path, stretch, templates = records
+    for at, length in templates:
+        if at >= stretch.first:
+            break
+        yield _read(path, at, length)
+    for data in _pieces(path, stretch.first, stretch.end):
+        places, _ = scan_frames(data, 0, stretch.number)
+        for at, length in places:
+            yield data[at : at + length]
+
+
+def _pieces(path: Path, start: int, end: int | None) -> Iterator[bytes]:
+    """The frames of a segment from `start` to `end` (None: as far as they are whole), each piece whole frames."""
+    chunk = _CHUNK
+    with open(path, "rb", buffering=0) as file:
+        end = os.fstat(file.fileno()).st_size if end is None else end
+        while start < end:
+            data = os.pread(file.fileno(), min(chunk, end - start), start)
+            _, whole = scan_frames(data)
+            if whole:
+                yield data[:whole]
+            elif len(data) < chunk:
+                return
+            else:
+                chunk *= 4
+            start += whole
+
+
+def _lines_of(path: Path, place: LinesPlace) -> bytes:
+    lines = entries.read_lines(_read(path, place.at, place.length))
+    if lines is None:
+        raise StorageError(f"the segment {path.name} has changed since its index was made; verify the journal")
+    return lines.lines
+
+
+def _read(path: Path, at: int, length: int) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return os.pread(file.fileno(), length, at)
