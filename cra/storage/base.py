@@ -7,6 +7,7 @@ reorders or interprets events: what it returns is what it was given.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -74,6 +75,18 @@ class StorageBackend(Protocol):
         ...
 
 
+class ResumedRecords(Protocol):
+    """What a dead process wrote, for its recovery."""
+
+    def first_missing(self, frames: Sequence[bytes], within: int) -> int:
+        """The place of the first of these frames, which a ring of `within` bytes had in this order, that it lacks."""
+        ...
+
+    def append(self, frames: bytes) -> None:
+        """Store frames behind what there is: all of them, or none and a `StorageError`."""
+        ...
+
+
 @runtime_checkable
 class RecordStorage(StorageBackend, Protocol):
     """A backend that would rather have the records than the events, and makes these when somebody reads them.
@@ -95,7 +108,6 @@ class RecordStorage(StorageBackend, Protocol):
         """Name what is written by this process, so that recovery finds it again. Called before anything is appended."""
         ...
 
-
-def takes_records(backend: StorageBackend) -> bool:
-    """Whether a backend is a `RecordStorage` that is to be given records."""
-    return bool(getattr(backend, "takes_records", False))
+    def resume(self, series: str) -> AbstractContextManager[ResumedRecords]:
+        """What a dead process wrote by that name, to store what it had recorded besides. Raises `StorageError`."""
+        ...

@@ -1,9 +1,10 @@
 """Kill a process that records, again and again, and see that nothing is missing: `python -m tests.fault.kills [--kills N]`.
 
-Each child opens a resolver over `jsonl:` with its ring on disk, resolves and executes as fast as it can, and says over a pipe
-which resolutions were returned to it. It is killed (SIGKILL) at a random moment. The next resolver in the same folder recovers:
-every resolution that was said is in the trace, each chain verifies and is complete, and sessions are closed. Prints what it did;
-exit code 1 when something is missing or when no kill did what it is for.
+Each child opens a resolver over `jsonl:` or (`--storage journal`) `journal:` with its ring on disk, resolves and executes as
+fast as it can, and says over a pipe which resolutions were returned to it. It is killed (SIGKILL) at a random moment. The
+next resolver in the same folder recovers: every resolution that was said is in the trace, each chain verifies and is
+complete, and sessions are closed. Prints what it did; exit code 1 when something is missing or when no kill did what it is
+for.
 """
 
 from __future__ import annotations
@@ -22,15 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import cra
+from cra.storage.journal.verify import verify_journal
 
 GOLDEN = Path(__file__).parents[1] / "data/golden/simple-resolve/atlas.json"
 GOAL = "Manage resources in the test environment, however often the process dies"
 ID_BYTES = 37
 
 
-def child(folder: Path, said: int) -> None:
+def child(folder: Path, storage: str, said: int) -> None:
     """Resolve until killed; tell of every resolution after it was returned."""
-    resolver = cra.Resolver(storage=f"jsonl:///{folder}/trace")
+    resolver = cra.Resolver(storage=f"{storage}:///{folder}/trace")
     resolver.load_atlas(GOLDEN)
     resolver.register("resource.list", dict, inline=True)
     session = resolver.create_session(agent_id="doomed", goal=GOAL)
@@ -44,14 +46,14 @@ def child(folder: Path, said: int) -> None:
             session.execute("resource.list", {}, resolution=resolution)
 
 
-def kill_one(folder: Path, rng: random.Random) -> tuple[str, list[str]]:
+def kill_one(folder: Path, storage: str, rng: random.Random) -> tuple[str, list[str]]:
     """Start a child, let it live for a random while, and kill it. Its session and the resolutions that it said it has."""
     listening, said = os.pipe()
     process = os.fork()
     if process == 0:
         try:
             os.close(listening)
-            child(folder, said)
+            child(folder, storage, said)
         finally:
             os._exit(1)
     os.close(said)
@@ -76,9 +78,9 @@ def kill_one(folder: Path, rng: random.Random) -> tuple[str, list[str]]:
     return session, resolutions
 
 
-def check(folder: Path, session: str, resolutions: list[str], totals: dict[str, int]) -> None:
+def check(folder: Path, storage: str, session: str, resolutions: list[str], totals: dict[str, int]) -> None:
     """Recover, and hold the trace against what was said."""
-    with cra.Resolver(storage=f"jsonl:///{folder}/trace") as resolver:
+    with cra.Resolver(storage=f"{storage}:///{folder}/trace") as resolver:
         (recovered,) = [e.payload for e in resolver.trace(resolver.session_id) if e.event_type == "runtime.recovered"]
         events = resolver.trace(session)
     verdict = cra.verify_chain(events)
@@ -98,11 +100,15 @@ def check(folder: Path, session: str, resolutions: list[str], totals: dict[str, 
     torn = [name for name in os.listdir(folder / "trace") if name.endswith(".torn")]
     totals["within a line of the file"] += bool(torn)
     assert [] == os.listdir(folder / "trace.ring"), "the ring was not removed"
+    if storage == "journal":
+        faults = verify_journal(folder / "trace").faults
+        assert not faults, faults
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=1_000)
+    parser.add_argument("--storage", choices=("jsonl", "journal"), default="jsonl")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     options = parser.parse_args()
     rng = random.Random(options.seed)
@@ -113,13 +119,19 @@ def main() -> int:
     for number in range(options.kills):
         folder = Path(tempfile.mkdtemp(prefix="cra-kills-"))
         try:
-            session, resolutions = kill_one(folder, rng)
-            check(folder, session, resolutions, totals)
+            session, resolutions = kill_one(folder, options.storage, rng)
+            check(folder, options.storage, session, resolutions, totals)
         except AssertionError as error:
             print(f"kill {number} of seed {options.seed}, {folder}: {error}", file=sys.stderr)
             return 1
         shutil.rmtree(folder)
-    summary = {"implementation": cra.implementation(), "kills": options.kills, "seed": options.seed, **totals}
+    summary = {
+        "implementation": cra.implementation(),
+        "storage": options.storage,
+        "kills": options.kills,
+        "seed": options.seed,
+        **totals,
+    }
     print(json.dumps(summary))
     return 0 if totals["with records waiting"] else 1
 

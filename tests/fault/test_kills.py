@@ -16,12 +16,25 @@ ROOT = Path(__file__).parents[2]
 SWITCHES = ("CRA_PURE_PYTHON", "CRA_REQUIRE_COMPILED")
 
 
+@pytest.mark.parametrize("storage", ["jsonl", "journal"])
 @pytest.mark.parametrize("switch", SWITCHES if BUILT else SWITCHES[:1])
-def test_what_was_returned_before_a_kill_is_in_the_recovered_trace(switch: str, seed: int) -> None:
+def test_what_was_returned_before_a_kill_is_in_the_recovered_trace(switch: str, storage: str, seed: int) -> None:
     """Every resolution that was acknowledged, in chains that verify; and the kills came while there was something to lose."""
     environment = {k: v for k, v in os.environ.items() if k not in SWITCHES and not k.startswith("COVERAGE_")}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.fault.kills", "--kills", "12", "--seed", str(seed)],
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            "tests.fault.kills",
+            "--kills",
+            "12",
+            "--storage",
+            storage,
+            "--seed",
+            str(seed),
+        ],
         cwd=ROOT,
         env=environment | {switch: "1"},
         capture_output=True,

@@ -11,6 +11,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from cra.errors import StorageError
@@ -23,6 +24,7 @@ from cra.storage.journal.adoption import Repair, adopt_dead
 from cra.storage.journal.entries import Lines
 from cra.storage.journal.names import is_series, new_series
 from cra.storage.journal.reading import Reader
+from cra.storage.journal.resumed import ResumedSeries
 from cra.storage.journal.series import Rotation, Series, sync_files, sync_folder
 from cra.timing.clock import Clock, SystemClock
 from cra.trace.batch import decode_line
@@ -64,6 +66,16 @@ class JournalStorage:
                 if self._series.current is None:
                     self._series = self._new_series(series)
 
+    @contextmanager
+    def resume(self, series: str) -> Iterator[ResumedSeries]:
+        """The series of a dead process, to store what its ring had besides. Raises `StorageError`."""
+        with self._lock:
+            self._check_open()
+        with ResumedSeries(self.folder, series, self._clock) as resumed:
+            yield resumed
+        with self._lock:
+            self._series.dirty += resumed.written
+
     def append(self, batch: Sequence[Event]) -> None:
         """Store events that come as events: all of them, or none and a `StorageError`."""
         self.append_records(
@@ -97,6 +109,7 @@ class JournalStorage:
         return (
             event
             for some in lines
+            if marks is None or any(mark in some for mark in marks)
             for line in some.splitlines(keepends=True)
             if marks is None or any(mark in line for mark in marks)
             if (event := decode_line(line)).sequence > after and (types is None or event.event_type in types)

@@ -59,12 +59,14 @@ class Series:
         """The segment that is being written, and how much of it counts; None where there is none."""
         return None if self._writer is None else (self._writer.path, self._writer.size)
 
-    def go_on(self, path: Path, data: bytes, lock: SeriesLock) -> None:
-        """Continue the series behind its last segment, which is sealed and holds `data`."""
+    def go_on(self, data: bytes | None, lock: SeriesLock) -> None:
+        """Continue the series behind its last segment, which is sealed and holds `data`; None where it has none."""
+        self._lock = lock
+        if data is None:
+            return
         header = entries.decode_header(data)
         self._id, self._number, self._previous = header.series, header.number + 1, hashlib.sha256(data).digest()
         self._definitions.note(data, scan_frames(data, entries.HEADER_BYTES)[0])
-        self._lock = lock
 
     def append(self, frames: bytes) -> None:
         """Write frames of records that an expander took, or of entries. Raises `StorageError` for what is not whole."""
