@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from cra.storage.journal import entries
-from cra.storage.journal.lock import dead_lock
+from cra.storage.journal.lock import SeriesLock, dead_lock
 from cra.storage.journal.names import TORN, locked_series, segments
 from cra.storage.journal.segment import check
 from cra.storage.journal.series import sync_folder
@@ -27,8 +27,10 @@ class Repair(msgspec.Struct, frozen=True):
         return f"{self.file} ended within a record: {self.torn_bytes} bytes were moved to {self.torn_file}"
 
 
-def adopt_dead(folder: Path, clock: Clock) -> Iterator[Repair]:
-    """Mend and seal the series in `folder` that somebody left. Raises `OSError`; then the next one who opens it goes on."""
+def adopt_dead(folder: Path, clock: Clock) -> Iterator[tuple[SeriesLock, Repair | None]]:
+    """Mend and seal the series in `folder` that somebody left. Their locks are the caller's from now on, who removes them
+    once nothing has to be added to these series any more. Raises `OSError`; then the next one who opens the folder goes
+    on."""
     for series in locked_series(folder):
         lock = dead_lock(folder, series)
         if lock is not None:
@@ -37,15 +39,13 @@ def adopt_dead(folder: Path, clock: Clock) -> Iterator[Repair]:
             except BaseException:
                 lock.leave()
                 raise
-            lock.remove()
-            if repair is not None:
-                yield repair
+            yield lock, repair
 
 
 def mend(folder: Path, series: str, clock: Clock) -> Repair | None:
     """Cut off what the series' last segment has behind its last whole frame, and seal it. For who holds its lock."""
     for name in os.listdir(folder):
-        if name.startswith(series + ".") and name.endswith(".segment.part"):
+        if name.startswith(series + ".") and name.endswith(".part"):
             (folder / name).unlink(
                 missing_ok=True
             )  # one that was never seen: what it was to hold was never acknowledged

@@ -16,19 +16,24 @@ from pathlib import Path
 
 from cra.errors import StorageError
 from cra.ids import UUID_PATTERN
+from cra.reference.chain import Anchor
 from cra.reference.expander import Head
 from cra.storage.base import StorageHealth
 from cra.storage.chunks import chunks_of
 from cra.storage.journal import entries
 from cra.storage.journal.adoption import Repair, adopt_dead
 from cra.storage.journal.entries import Lines
+from cra.storage.journal.lock import SeriesLock
 from cra.storage.journal.names import is_series, new_series
 from cra.storage.journal.reading import Reader
 from cra.storage.journal.resumed import ResumedSeries
+from cra.storage.journal.retention import Gravedigger, Retention
 from cra.storage.journal.series import Rotation, Series, sync_files, sync_folder
+from cra.storage.journal.tombstones import Note, encode_note
 from cra.timing.clock import Clock, SystemClock
 from cra.trace.batch import decode_line
 from cra.trace.event import Event
+from cra.trace.worker import Worker
 
 
 class JournalStorage:
@@ -42,21 +47,41 @@ class JournalStorage:
     takes_records = True
 
     def __init__(
-        self, folder: str | os.PathLike[str], *, rotation: Rotation | None = None, clock: Clock | None = None
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        rotation: Rotation | None = None,
+        retention: Retention | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.name = f"journal:///{self.folder}"
         self._clock = clock or SystemClock()
         self._rotation = rotation or Rotation()
         self._lock = threading.RLock()
+        self._burying = threading.Lock()  # taken before the other one, never after
         self._series = self._new_series(new_series())
         self._reader = Reader(self.folder, self._limits)
         self._poison: str | None = None
         self._closed = False
+        self._trouble: str | None = None
+        self._adopted: dict[str, SeriesLock] = {}
+        self.repairs: tuple[Repair, ...] = ()
+        self._keeper: Worker | None = None
+        self._gravedigger: Gravedigger | None = None
+        if retention is not None:
+            own = lambda: self._series.name  # noqa: E731 - it may be renamed as long as it is empty
+            self._gravedigger = Gravedigger(self.folder, retention, self._clock, own, self._write_note)
+            self._keeper = Worker(self._keep, "cra-journal")
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.repairs: tuple[Repair, ...] = tuple(adopt_dead(self.folder, self._clock))
+            for lock, repair in adopt_dead(self.folder, self._clock):
+                # Kept until recovery is over: what a ring has belongs behind it, and retention must not take what says how much
+                # of that is there.
+                self._adopted[lock.series] = lock
+                self.repairs += () if repair is None else (repair,)
         except OSError as error:
+            self._let_go_of_adopted()
             raise self._error("cannot be opened", error) from error
 
     def write_as(self, series: str) -> None:
@@ -71,7 +96,8 @@ class JournalStorage:
         """The series of a dead process, to store what its ring had besides. Raises `StorageError`."""
         with self._lock:
             self._check_open()
-        with ResumedSeries(self.folder, series, self._clock) as resumed:
+            lock = self._adopted.pop(series, None)
+        with ResumedSeries(self.folder, series, self._clock, lock) as resumed:
             yield resumed
         with self._lock:
             self._series.dirty += resumed.written
@@ -93,10 +119,32 @@ class JournalStorage:
             return
         with self._lock:
             self._check_open()
+            if self._adopted:
+                self._let_go_of_adopted()
+            is_first = self._series.current is None
+            sealed = len(self._series.dirty)
             try:
                 self._series.append(frames)
             except OSError as error:
                 raise self._error("cannot be written", error) from error
+            if is_first or len(self._series.dirty) > sealed:
+                self._wake_keeper()
+
+    def apply_retention(self) -> int:
+        """Bury now what retention takes, which is otherwise done in the background with the first record and whenever a
+        segment is full; returns how many segments went. Raises `StorageError`."""
+        if self._gravedigger is None:
+            return 0
+        with self._burying:
+            try:
+                return self._gravedigger.bury()
+            except OSError as error:
+                raise self._error("cannot let go of old segments", error) from error
+
+    def anchor(self, session_id: str) -> Anchor | None:
+        """The last event of a session that retention took, for `cra.verify_chain`; None for one that is whole."""
+        head = self._reader.anchor(_checked(session_id))
+        return None if head is None or head[0] == 0 else (session_id, head[0] - 1, head[1])
 
     def head(self, session_id: str) -> Head | None:
         """Where the chain of an open session stands, which is computed from its records; None where it has no events."""
@@ -149,8 +197,7 @@ class JournalStorage:
         """Not ok once an fsync has failed."""
         details = [repair.sentence() for repair in self.repairs]
         with self._lock:
-            if self._poison:
-                details.append(self._poison)
+            details += [each for each in (self._trouble, self._poison) if each]
             return StorageHealth(self.name, ok=self._poison is None, details=tuple(details))
 
     def flush(self, durable: bool) -> None:
@@ -175,9 +222,12 @@ class JournalStorage:
     def close(self) -> None:
         """Seal the last segment. What was stored can still be read. Where the disk refuses, the next one who opens the folder
         does it."""
-        with self._lock:
+        if self._keeper is not None:
+            self._keeper.stop()
+        with self._burying, self._lock:
             if not self._closed:
                 self._closed = True
+                self._let_go_of_adopted()
                 try:
                     self._series.close()
                 except OSError:
@@ -185,6 +235,29 @@ class JournalStorage:
 
     def _new_series(self, name: str) -> Series:
         return Series(self.folder, name, self._rotation, self._clock)
+
+    def _write_note(self, note: Note) -> None:
+        """Have the chain of this process say what a tombstone has to be; on the disk when this returns."""
+        self.append_records(encode_note(note))
+        self.flush(durable=True)
+
+    def _let_go_of_adopted(self) -> None:
+        while self._adopted:
+            self._adopted.popitem()[1].remove()
+
+    def _wake_keeper(self) -> None:
+        if self._keeper is not None:
+            self._keeper.wake()
+
+    def _keep(self) -> float | None:
+        """The keeper's step. What fails is tried again when the next segment is full."""
+        try:
+            if not self._closed:
+                self.apply_retention()
+            self._trouble = None
+        except StorageError as error:
+            self._trouble = error.message
+        return None
 
     def _limits(self) -> dict[Path, int]:
         with self._lock:

@@ -11,13 +11,16 @@ from zlib import crc32
 
 from cra.errors import StorageError
 from cra.ids import format_uuid, parse_uuid
-from cra.reference.frames import frame
+from cra.reference.frames import FRAME, frame
 
 MAGIC: Final = b"cra-jrnl"
 VERSION: Final = 1
 LINK: Final = 16
 SEAL: Final = 17
 LINES: Final = 18
+GONE: Final = 19
+HEAD: Final = 20
+NOTE: Final = 21
 NO_HASH: Final = bytes(32)
 
 _HEADER: Final = Struct("<8sII16s32sq4x")
@@ -26,7 +29,7 @@ HEADER_BYTES: Final = _HEADER.size + _CRC.size
 _LINK: Final = Struct("<B3x32s")
 _SEAL: Final = Struct("<B3xq32s")
 _LINES: Final = Struct("<B3xI16sQ")
-LINK_BYTES: Final = len(frame(bytes(_LINK.size)))
+FRAME_BYTES: Final = FRAME.size
 SEAL_BYTES: Final = len(frame(bytes(_SEAL.size)))
 
 

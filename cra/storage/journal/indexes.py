@@ -95,6 +95,17 @@ def _seal_of(file: int, size: int) -> str:
     return "none"
 
 
+def seal_time(path: Path) -> int | None:
+    """When a segment was sealed; None where it is not. Raises `OSError`."""
+    with open(path, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        data = os.pread(file.fileno(), entries.SEAL_BYTES, max(0, size - entries.SEAL_BYTES))
+    for at, length in scan_frames(data)[0]:
+        if data[at] == entries.SEAL and entries.read_link(data[at : at + length]) is not None:
+            return entries.read_seal_time(data[at : at + length])
+    return None
+
+
 def _read_on(builder: IndexBuilder, file: int, size: int) -> None:
     chunk = _CHUNK
     while builder.end < size:

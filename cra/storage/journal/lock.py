@@ -15,6 +15,7 @@ class SeriesLock:
     """The file beside the segments, which is there as long as a series is written. Made by `new_lock` and `dead_lock`."""
 
     def __init__(self, path: Path, file: int) -> None:
+        self.series = path.name.removesuffix(LOCK)
         self._path = path
         self._file = file
         _held.add(self)

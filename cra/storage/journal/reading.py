@@ -8,9 +8,11 @@ needs to know in between where its chain stands. For any thread; nothing is writ
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeVar
 
 from cra.errors import StorageError
 from cra.hotpath import Expander, scan_frames
@@ -19,9 +21,12 @@ from cra.reference.frames import Place
 from cra.storage.journal import entries
 from cra.storage.journal.index import LinesPlace, Stretch
 from cra.storage.journal.indexes import Indexes
-from cra.storage.journal.names import SegmentFile, segments
+from cra.storage.journal.names import SegmentFile, TombstoneFile, look, segments, tombstones
+from cra.storage.journal.tombstones import Tombstone, read_tombstone
 
+Found = TypeVar("Found")
 _CHUNK: Final = 2**20
+_TRIES: Final = 10
 _AT_ONCE: Final = 64  # records that are expanded before their lines are given out
 
 
@@ -38,6 +43,7 @@ class _Part(NamedTuple):
 
     first: int
     records: tuple[_Records, ...] = ()
+    heads: Mapping[str, Head] = MappingProxyType({})
     lines: tuple[Path, LinesPlace] | None = None
 
 
@@ -51,14 +57,11 @@ class Reader:
         self._folder = folder
         self._limits = limits
         self._indexes = Indexes()
+        self._stones: dict[Path, Tombstone] = {}
 
     def sessions(self) -> list[str]:
         """The ids of the sessions that have events, oldest first: UUIDv7 ids sort by time."""
-        found: set[str] = set()
-        limits = self._limits()
-        for segment in self._segments():
-            found |= self._indexes.of(segment, limits.get(segment.path)).sessions()
-        return sorted(found)
+        return sorted(self._patiently(self._find_sessions))
 
     def lines(self, session_id: str) -> Iterator[bytes]:
         """The session's lines as of now, in order, some at a time."""
@@ -92,14 +95,28 @@ class Reader:
 
     def head(self, session_id: str) -> Head | None:
         """Where the chain of a session that is open stands; None where it has no events, or has ended."""
-        expander = Expander()
         for part in self._parts(session_id):
+            expander = Expander(part.heads)
             for records in part.records:
                 for count, record in enumerate(_records_of(records)):
                     expander.feed(record)
                     if count % _AT_ONCE == 0:
                         expander.discard()
-        return expander.heads().get(session_id)
+            if session_id in (heads := expander.heads()):
+                return heads[session_id]
+        return None
+
+    def anchor(self, session_id: str) -> Head | None:
+        """Where the chain of a session stood when its beginning went; None for one that is whole."""
+        heads = self._patiently(lambda: self._heads_at_cuts(session_id, tombstones(self._folder)))
+        return max(heads.values(), default=None)
+
+    def _find_sessions(self) -> set[str]:
+        found: set[str] = set()
+        limits = self._limits()
+        for segment in self._segments():
+            found |= self._indexes.of(segment, limits.get(segment.path)).sessions()
+        return found
 
     def _series(self) -> dict[str, list[SegmentFile]]:
         try:
@@ -107,25 +124,46 @@ class Reader:
         except OSError as error:
             raise self._error(error) from error
 
+    def _heads_at_cuts(self, session_id: str, files: Mapping[str, TombstoneFile]) -> dict[str, Head]:
+        """Where the session's chain stood when segments went, by their series. Raises `OSError`."""
+        known = self._stones
+        stones = {one.path: known.get(one.path) or read_tombstone(one.path) for one in files.values()}
+        self._stones = stones
+        heads = {series: stones[file.path].heads for series, file in files.items()}
+        return {series: each[session_id] for series, each in heads.items() if session_id in each}
+
     def _segments(self) -> list[SegmentFile]:
         return [segment for series in self._series().values() for segment in series]
 
     def _parts(self, session_id: str) -> list[_Part]:
         """Where a session's events are, in order."""
-        parts: list[_Part] = []
-        limits = self._limits()
+        return self._patiently(lambda: self._find_parts(session_id))
+
+    def _patiently(self, look: Callable[[], Found]) -> Found:
+        """Look again where retention took a file that had just been there."""
+        for _ in range(_TRIES):
+            with suppress(FileNotFoundError):
+                return look()
         try:
-            for series in self._series().values():
-                records: list[_Records] = []
-                for segment in series:
-                    index = self._indexes.of(segment, limits.get(segment.path))
-                    templates = index.index.templates
-                    records += (_Records(segment.path, one, templates) for one in index.stretches(session_id))
-                    parts += (_Part(place.sequence, lines=(segment.path, place)) for place in index.lines(session_id))
-                if records:
-                    parts.append(_Part(0, tuple(records)))
+            return look()
         except OSError as error:
             raise self._error(error) from error
+
+    def _find_parts(self, session_id: str) -> list[_Part]:
+        parts: list[_Part] = []
+        limits = self._limits()
+        files = look(self._folder)  # at one moment: what is gone by now, a tombstone stands for
+        heads = self._heads_at_cuts(session_id, files.tombstones)
+        for series in files.segments.values():
+            records: list[_Records] = []
+            for segment in series:
+                index = self._indexes.of(segment, limits.get(segment.path))
+                templates = index.index.templates
+                records += (_Records(segment.path, one, templates) for one in index.stretches(session_id))
+                parts += (_Part(place.sequence, lines=(segment.path, place)) for place in index.lines(session_id))
+            if records:
+                head = heads.get(series[0].series)
+                parts.append(_Part(head[0] if head else 0, tuple(records), {session_id: head} if head else {}))
         return sorted(parts, key=lambda part: part.first)
 
     def _expand(self, parts: list[_Part]) -> Iterator[bytes]:
@@ -134,7 +172,7 @@ class Reader:
                 if part.lines is not None:
                     yield _lines_of(*part.lines)
                     continue
-                expander = Expander()
+                expander = Expander(part.heads)
                 for records in part.records:
                     for count, record in enumerate(_records_of(records)):
                         expander.feed(record)

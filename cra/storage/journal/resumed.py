@@ -18,31 +18,37 @@ from cra.hotpath import scan_frames
 from cra.storage.journal.adoption import mend
 from cra.storage.journal.entries import HEADER_BYTES, LINK
 from cra.storage.journal.lock import SeriesLock, dead_lock, new_lock
-from cra.storage.journal.names import is_series, new_series, segments
+from cra.storage.journal.names import is_series, new_series, segments, tombstones
 from cra.storage.journal.series import Rotation, Series
+from cra.storage.journal.tombstones import read_tombstone
 from cra.timing.clock import Clock
 
 
 class ResumedSeries:
-    """The series `name` in `folder`, locked until the end of the `with`. `written` are the segments that were begun, then.
+    """The series `name` in `folder`, locked until the end of the `with`; `lock` where it is locked already. `written` are the
+    segments that were begun, then.
 
     Raises `StorageError`, `StorageLocked` while somebody else has the series.
     """
 
-    def __init__(self, folder: Path, name: str, clock: Clock) -> None:
+    def __init__(self, folder: Path, name: str, clock: Clock, lock: SeriesLock | None = None) -> None:
         self.written: list[Path] = []
         self._folder = folder
         self._name = name if is_series(name) else new_series()
         self._series = Series(folder, self._name, Rotation(), clock)
         try:
-            lock = dead_lock(folder, self._name) or _new_lock(folder, self._name)
+            lock = lock or dead_lock(folder, self._name) or _new_lock(folder, self._name)
             try:
                 mend(folder, self._name, clock)
                 self._files = segments(folder).get(self._name, [])
             except BaseException:
                 lock.leave()
                 raise
-            self._series.go_on(self._files[-1].path.read_bytes() if self._files else None, lock)
+            stone = tombstones(folder).get(self._name)
+            if self._files:
+                self._series.go_on(self._files[-1].path.read_bytes(), lock)
+            else:
+                self._series.begin(None if stone is None else read_tombstone(stone.path), lock)
         except OSError as error:
             raise self._error(error) from error
 

@@ -14,10 +14,12 @@ from typing import Final, NamedTuple
 
 from cra.errors import StorageError
 from cra.hotpath import scan_frames
+from cra.reference.records import EVENTS, FORGET, RESOLVE, TEMPLATE
 from cra.storage.journal import entries
 from cra.storage.journal.entries import LINK, SEAL, Header
 
 _PART: Final = ".part"
+_KINDS: Final = (EVENTS, RESOLVE, TEMPLATE, FORGET, entries.LINES, entries.GONE, entries.HEAD, entries.NOTE)
 _FILE_MODE: Final = 0o600  # a trace tells what an organisation's agents do
 
 
@@ -139,7 +141,7 @@ def check(data: bytes) -> Checked:
             linked = start + length
         elif kind == entries.LINES and entries.read_lines(data[start : start + length]) is None:
             fault = fault or f"the entry at offset {start - 8} is malformed"
-        elif kind not in (1, 2, 3, 4, entries.LINES):
+        elif kind not in _KINDS:
             fault = fault or f"the entry at offset {start - 8} is of no known kind"
     if is_sealed and linked != whole:
         fault = fault or "something follows its seal"

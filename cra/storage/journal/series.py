@@ -21,6 +21,7 @@ from cra.storage.journal.lock import SeriesLock, new_lock
 from cra.storage.journal.names import MAX_NUMBER, segment_path
 from cra.storage.journal.open_definitions import OpenDefinitions
 from cra.storage.journal.segment import SegmentWriter
+from cra.storage.journal.tombstones import Tombstone
 from cra.timing.clock import NS_PER_SECOND, Clock
 
 
@@ -59,11 +60,15 @@ class Series:
         """The segment that is being written, and how much of it counts; None where there is none."""
         return None if self._writer is None else (self._writer.path, self._writer.size)
 
-    def go_on(self, data: bytes | None, lock: SeriesLock) -> None:
-        """Continue the series behind its last segment, which is sealed and holds `data`; None where it has none."""
+    def begin(self, buried: Tombstone | None, lock: SeriesLock) -> None:
+        """Write a series that has no segments, or none any more."""
         self._lock = lock
-        if data is None:
-            return
+        if buried is not None:
+            self._id, self._number, self._previous = buried.series, buried.number + 1, buried.last
+
+    def go_on(self, data: bytes, lock: SeriesLock) -> None:
+        """Continue the series behind its last segment, which is sealed and holds `data`."""
+        self._lock = lock
         header = entries.decode_header(data)
         self._id, self._number, self._previous = header.series, header.number + 1, hashlib.sha256(data).digest()
         self._definitions.note(data, scan_frames(data, entries.HEADER_BYTES)[0])

@@ -16,8 +16,9 @@ import msgspec
 from cra.errors import StorageError
 from cra.storage.journal import entries
 from cra.storage.journal.index import IndexBuilder, read_index
-from cra.storage.journal.names import LOCK, SegmentFile, segments
+from cra.storage.journal.names import LOCK, SegmentFile, segments, tombstones
 from cra.storage.journal.segment import Checked, check
+from cra.storage.journal.tombstones import Note, Tombstone, decode_tombstone, notes_of
 
 
 class JournalVerification(msgspec.Struct, frozen=True):
@@ -36,28 +37,46 @@ def verify_journal(folder: str | os.PathLike[str]) -> JournalVerification:
     faults: list[str] = []
     size = files = 0
     try:
-        found = segments(path)
+        found, stones = segments(path), tombstones(path)
+        notes: set[Note] = set()
+        buried: dict[str, Tombstone] = {}
+        for name, file in stones.items():
+            data = file.path.read_bytes()
+            try:
+                buried[name] = decode_tombstone(data)
+            except StorageError as error:
+                faults.append(f"{file.path.name}: {error.message}")
+                continue
+            notes.update(buried[name].notes)
+            if buried[name].number != file.number:
+                faults.append(f"{file.path.name}: it stands for other segments by what it says")
         for name, series in found.items():
-            verifier = _SeriesVerifier(_is_written(path, name))
+            verifier = _SeriesVerifier(_is_written(path, name), buried.get(name))
             for segment in series:
                 data = segment.path.read_bytes()
                 size += len(data)
                 files += 1
                 last = segment is series[-1]
                 faults += (f"{segment.path.name}: {fault}" for fault in verifier.faults(segment, data, last))
+                notes.update(notes_of(data))
+        for name, stone in buried.items():
+            digest = hashlib.sha256(stones[name].path.read_bytes()).digest()
+            if Note(stone.series, stone.number, digest) not in notes:
+                faults.append(f"{stones[name].path.name}: nothing in the journal vouches for it")
     except OSError as error:
         raise StorageError(f"the journal {os.fspath(path)!r} cannot be read: {error.strerror}") from error
     return JournalVerification(not faults, len(found), files, size, tuple(faults))
 
 
 class _SeriesVerifier:
-    """Takes the segments of a series in order. `is_written` says whether somebody goes on with the last of them."""
+    """Takes the segments of a series in order. `is_written` says whether somebody goes on with the last of them, `buried`
+    what stands for those that went."""
 
-    def __init__(self, is_written: bool) -> None:
+    def __init__(self, is_written: bool, buried: Tombstone | None) -> None:
         self._is_written = is_written
-        self._number = 0
-        self._series: bytes | None = None
-        self._previous = entries.NO_HASH
+        self._number = 0 if buried is None else buried.number + 1
+        self._series = None if buried is None else buried.series
+        self._previous = entries.NO_HASH if buried is None else buried.last
 
     def faults(self, segment: SegmentFile, data: bytes, last: bool) -> list[str]:
         """What is wrong with a segment, by itself and in its place."""

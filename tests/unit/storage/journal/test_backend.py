@@ -282,9 +282,9 @@ def test_every_truncation_loses_the_torn_record_alone(tmp_path: Path) -> None:
         if torn:
             assert whole[good:cut] == (folder / (name + ".torn")).read_bytes()
             assert f"{name} ended within a record: {torn} bytes were moved to {name}.torn" in store.health().details
+        store.close()
         assert () == verify_journal(folder).faults
         assert not list(folder.glob("*.lock"))
-        store.close()
 
 
 def test_what_a_dead_writer_left_is_sealed_once(tmp_path: Path) -> None:
@@ -294,6 +294,7 @@ def test_what_a_dead_writer_left_is_sealed_once(tmp_path: Path) -> None:
     (tmp_path / f"{name.partition('.')[0]}.00000001.segment.part").write_bytes(b"x")
     assert "it is not sealed" in verify_journal(tmp_path).faults[0]
     store = JournalStorage(tmp_path)
+    assert 1 == len(list(tmp_path.glob("*.lock")))  # nobody else sees to it until recovery is over
     assert ((), 5, ()) == (store.repairs, store.count(), verify_journal(tmp_path).faults)
     sealed = files(tmp_path)
     store.close()
