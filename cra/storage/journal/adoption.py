@@ -10,7 +10,7 @@ import msgspec
 
 from cra.storage.journal import entries
 from cra.storage.journal.lock import SeriesLock, dead_lock
-from cra.storage.journal.names import TORN, locked_series, segments
+from cra.storage.journal.names import COMPRESSED, TORN, locked_series, segments
 from cra.storage.journal.segment import check
 from cra.storage.journal.series import sync_folder
 from cra.timing.clock import Clock
@@ -53,6 +53,8 @@ def mend(folder: Path, series: str, clock: Clock) -> Repair | None:
     if not files:
         return None
     path = files[-1].path
+    if path.suffix == COMPRESSED:
+        return None  # it is sealed
     data = path.read_bytes()
     checked = check(data)
     repair = None

@@ -22,6 +22,7 @@ from cra.storage.base import StorageHealth
 from cra.storage.chunks import chunks_of
 from cra.storage.journal import entries
 from cra.storage.journal.adoption import Repair, adopt_dead
+from cra.storage.journal.compression import check_available
 from cra.storage.journal.entries import Lines
 from cra.storage.journal.lock import SeriesLock
 from cra.storage.journal.names import is_series, new_series
@@ -52,6 +53,7 @@ class JournalStorage:
         *,
         rotation: Rotation | None = None,
         retention: Retention | None = None,
+        compress: bool = False,
         clock: Clock | None = None,
     ) -> None:
         self.folder = Path(folder)
@@ -69,9 +71,12 @@ class JournalStorage:
         self.repairs: tuple[Repair, ...] = ()
         self._keeper: Worker | None = None
         self._gravedigger: Gravedigger | None = None
-        if retention is not None:
+        self._compresses = compress
+        if compress:
+            check_available()
+        if retention is not None or compress:
             own = lambda: self._series.name  # noqa: E731 - it may be renamed as long as it is empty
-            self._gravedigger = Gravedigger(self.folder, retention, self._clock, own, self._write_note)
+            self._gravedigger = Gravedigger(self.folder, retention or Retention(), self._clock, own, self._write_note)
             self._keeper = Worker(self._keep, "cra-journal")
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -140,6 +145,17 @@ class JournalStorage:
                 return self._gravedigger.bury()
             except OSError as error:
                 raise self._error("cannot let go of old segments", error) from error
+
+    def compress_sealed(self) -> int:
+        """Compress now, where the journal was opened with `compress`, what is otherwise compressed in the background, too;
+        returns how many segments were. Raises `StorageError`."""
+        if self._gravedigger is None or not self._compresses:
+            return 0
+        with self._burying:
+            try:
+                return self._gravedigger.compress()
+            except OSError as error:
+                raise self._error("cannot compress a segment", error) from error
 
     def anchor(self, session_id: str) -> Anchor | None:
         """The last event of a session that retention took, for `cra.verify_chain`; None for one that is whole."""
@@ -254,6 +270,7 @@ class JournalStorage:
         try:
             if not self._closed:
                 self.apply_retention()
+                self.compress_sealed()
             self._trouble = None
         except StorageError as error:
             self._trouble = error.message

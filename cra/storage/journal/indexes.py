@@ -5,14 +5,12 @@ For any thread. A segment that is still written is indexed as far as it is whole
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
 from typing import Final
 
-from cra.hotpath import scan_frames
-from cra.storage.journal import entries
+from cra.storage.journal.compression import Content, read_sealed
 from cra.storage.journal.index import Index, IndexBuilder, LinesPlace, Stretch, read_index, write_index
 from cra.storage.journal.names import SegmentFile
 
@@ -70,46 +68,27 @@ class Indexes:
             return made
 
     def _find(self, segment: SegmentFile, limit: int | None) -> Index:
-        with open(segment.path, "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            if limit is None:
-                kept = read_index(segment.index_path, size, _seal_of(file.fileno(), size))
-                if kept is not None:
-                    return kept
+        if limit is None:
+            sealed = read_sealed(segment.path)
+            kept = None if sealed is None else read_index(segment.index_path, sealed.size, sealed.digest.hex())
+            if kept is not None:
+                return kept
             # Of a segment that another process writes, what is there now may be cut back.
-            builder = IndexBuilder() if limit is None else self._growing.setdefault(segment.path, IndexBuilder())
-            _read_on(builder, file.fileno(), size if limit is None else limit)
+            builder = IndexBuilder()
+        else:
+            builder = self._growing.setdefault(segment.path, IndexBuilder())
+        with Content(segment.path) as content:
+            _read_on(builder, content, content.size if limit is None else limit)
         index = builder.index()
         if index.seal:
             write_index(segment.index_path, index)
         return index
 
 
-def _seal_of(file: int, size: int) -> str:
-    """What the SEAL at the end of a file holds; a text that no index has where there is none."""
-    data = os.pread(file, entries.SEAL_BYTES, max(0, size - entries.SEAL_BYTES))
-    for at, length in scan_frames(data)[0]:
-        digest = entries.read_link(data[at : at + length])
-        if digest is not None and data[at] == entries.SEAL:
-            return digest.hex()
-    return "none"
-
-
-def seal_time(path: Path) -> int | None:
-    """When a segment was sealed; None where it is not. Raises `OSError`."""
-    with open(path, "rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        data = os.pread(file.fileno(), entries.SEAL_BYTES, max(0, size - entries.SEAL_BYTES))
-    for at, length in scan_frames(data)[0]:
-        if data[at] == entries.SEAL and entries.read_link(data[at : at + length]) is not None:
-            return entries.read_seal_time(data[at : at + length])
-    return None
-
-
-def _read_on(builder: IndexBuilder, file: int, size: int) -> None:
+def _read_on(builder: IndexBuilder, content: Content, size: int) -> None:
     chunk = _CHUNK
     while builder.end < size:
-        data = os.pread(file, min(chunk, size - builder.end), builder.end)
+        data = content.read(builder.end, min(chunk, size - builder.end))
         if not builder.feed(data):
             if len(data) < chunk:
                 return  # what is there is no whole frame, or not yet

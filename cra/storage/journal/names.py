@@ -1,7 +1,7 @@
 """What the files of a journal are called: the segments of a series, the index beside each, the lock of one that is written.
 
-`<series>.<number>.segment`, `<series>.<number>.index`, `<series>.<number>.gone`, `<series>.lock`. A series is named after the
-process that began it.
+`<series>.<number>.segment` (compressed `.segment.zst`), `<series>.<number>.index`, `<series>.<number>.gone`, `<series>.lock`.
+A series is named after the process that began it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ SEGMENT: Final = ".segment"
 INDEX: Final = ".index"
 LOCK: Final = ".lock"
 TOMBSTONE: Final = ".gone"
+COMPRESSED: Final = ".zst"
 TORN: Final = ".torn"
 _SERIES: Final = r"[0-9]+-[0-9a-f]{16}"
 _find_series: Final = re.compile(_SERIES).fullmatch
-_find_file: Final = re.compile(rf"({_SERIES})\.([0-9]{{8}})\.(segment|index|gone)").fullmatch
+_find_file: Final = re.compile(rf"({_SERIES})\.([0-9]{{8}})\.(segment|segment\.zst|index|gone)").fullmatch
 MAX_NUMBER: Final = 10**8 - 1
 
 
@@ -33,7 +34,7 @@ class SegmentFile(NamedTuple):
     @property
     def index_path(self) -> Path:
         """Where its index is, if it has one."""
-        return self.path.with_name(self.path.name.removesuffix(SEGMENT) + INDEX)
+        return self.path.with_name(self.path.name.removesuffix(COMPRESSED).removesuffix(SEGMENT) + INDEX)
 
 
 class TombstoneFile(NamedTuple):
@@ -101,8 +102,12 @@ def look(folder: Path) -> Files:
         stone = stones.get(series)
         if stone is not None and (number < stone.number or (number == stone.number and match[3] != "gone")):
             over.append(path)
-        elif match[3] == "segment":
-            found.setdefault(series, []).append(SegmentFile(series, number, path))
+        elif match[3].startswith("segment"):
+            known = found.setdefault(series, [])
+            if (
+                not known or known[-1].number != number
+            ):  # while it is being compressed, both are there, and the other one counts
+                known.append(SegmentFile(series, number, path))
     return Files(found, stones, over)
 
 

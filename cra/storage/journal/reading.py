@@ -19,6 +19,7 @@ from cra.hotpath import Expander, scan_frames
 from cra.reference.expander import Head
 from cra.reference.frames import Place
 from cra.storage.journal import entries
+from cra.storage.journal.compression import Content
 from cra.storage.journal.index import LinesPlace, Stretch
 from cra.storage.journal.indexes import Indexes
 from cra.storage.journal.names import SegmentFile, TombstoneFile, look, segments, tombstones
@@ -87,9 +88,10 @@ class Reader:
             for segment in series:
                 limit = limits.get(segment.path)
                 total += sum(place.events for place in self._indexes.of(segment, limit).index.lines)
-                for data in _pieces(segment.path, entries.HEADER_BYTES, limit):
-                    counter.feed_frames(data)
-                    counter.discard()
+                with Content(segment.path) as content:
+                    for data in _pieces(content, entries.HEADER_BYTES, limit):
+                        counter.feed_frames(data)
+                        counter.discard()
             total += counter.events
         return total
 
@@ -190,40 +192,36 @@ class Reader:
 def _records_of(records: _Records) -> Iterator[bytes]:
     """The records of a stretch, and the templates that come before and in between, in order."""
     path, stretch, templates = records
-    for at, length in templates:
-        if at >= stretch.first:
-            break
-        yield _read(path, at, length)
-    for data in _pieces(path, stretch.first, stretch.end):
-        places, _ = scan_frames(data, 0, stretch.number)
-        for at, length in places:
-            yield data[at : at + length]
+    with Content(path) as content:
+        for at, length in templates:
+            if at >= stretch.first:
+                break
+            yield content.read(at, length)
+        for data in _pieces(content, stretch.first, stretch.end):
+            places, _ = scan_frames(data, 0, stretch.number)
+            for at, length in places:
+                yield data[at : at + length]
 
 
-def _pieces(path: Path, start: int, end: int | None) -> Iterator[bytes]:
+def _pieces(content: Content, start: int, end: int | None) -> Iterator[bytes]:
     """The frames of a segment from `start` to `end` (None: as far as they are whole), each piece whole frames."""
     chunk = _CHUNK
-    with open(path, "rb", buffering=0) as file:
-        end = os.fstat(file.fileno()).st_size if end is None else end
-        while start < end:
-            data = os.pread(file.fileno(), min(chunk, end - start), start)
-            _, whole = scan_frames(data)
-            if whole:
-                yield data[:whole]
-            elif len(data) < chunk:
-                return
-            else:
-                chunk *= 4
-            start += whole
+    end = content.size if end is None else end
+    while start < end:
+        data = content.read(start, min(chunk, end - start))
+        _, whole = scan_frames(data)
+        if whole:
+            yield data[:whole]
+        elif len(data) < chunk:
+            return
+        else:
+            chunk *= 4
+        start += whole
 
 
 def _lines_of(path: Path, place: LinesPlace) -> bytes:
-    lines = entries.read_lines(_read(path, place.at, place.length))
+    with Content(path) as content:
+        lines = entries.read_lines(content.read(place.at, place.length))
     if lines is None:
         raise StorageError(f"the segment {path.name} has changed since its index was made; verify the journal")
     return lines.lines
-
-
-def _read(path: Path, at: int, length: int) -> bytes:
-    with open(path, "rb", buffering=0) as file:
-        return os.pread(file.fileno(), length, at)

@@ -16,6 +16,7 @@ from typing_extensions import Self
 from cra.errors import StorageError, StorageLocked
 from cra.hotpath import scan_frames
 from cra.storage.journal.adoption import mend
+from cra.storage.journal.compression import read_segment
 from cra.storage.journal.entries import HEADER_BYTES, LINK
 from cra.storage.journal.lock import SeriesLock, dead_lock, new_lock
 from cra.storage.journal.names import is_series, new_series, segments, tombstones
@@ -46,7 +47,7 @@ class ResumedSeries:
                 raise
             stone = tombstones(folder).get(self._name)
             if self._files:
-                self._series.go_on(self._files[-1].path.read_bytes(), lock)
+                self._series.go_on(read_segment(self._files[-1].path), lock)
             else:
                 self._series.begin(None if stone is None else read_tombstone(stone.path), lock)
         except OSError as error:
@@ -84,7 +85,7 @@ class ResumedSeries:
         """At least the last `size` bytes of what was appended to the series, if it has as many."""
         parts: list[bytes] = []
         for segment in reversed(self._files):
-            data = segment.path.read_bytes()
+            data = read_segment(segment.path)
             # What a segment begins with is repeated, and no part of that.
             links = (at for at, length in scan_frames(data, HEADER_BYTES)[0] if length and data[at] == LINK)
             parts.insert(0, data[next(links, 0) :][-size:])

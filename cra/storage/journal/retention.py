@@ -19,10 +19,11 @@ from cra.errors import StorageError
 from cra.hotpath import Expander
 from cra.reference.expander import Head
 from cra.storage.journal import entries
+from cra.storage.journal.compression import compress, read_sealed, read_segment
 from cra.storage.journal.index import IndexBuilder
-from cra.storage.journal.indexes import seal_time
 from cra.storage.journal.lock import new_lock
 from cra.storage.journal.names import (
+    COMPRESSED,
     LOCK,
     SegmentFile,
     TombstoneFile,
@@ -74,6 +75,17 @@ class Gravedigger:
                         gone += len(files)
         return gone
 
+    def compress(self) -> int:
+        """Compress every sealed segment that is not; returns how many were."""
+        done = 0
+        for series, files in segments(self._folder).items():
+            plain = [segment.path for segment in files if segment.path.suffix != COMPRESSED]
+            sealed = [path for path in plain if read_sealed(path) is not None]
+            if sealed:
+                with self._held(series) as held:
+                    done += sum(map(compress, sealed)) if held else 0
+        return done
+
     def _doomed(self) -> dict[str, int]:
         """The number of the last segment that has to go, by series."""
         found = segments(self._folder)
@@ -83,10 +95,9 @@ class Gravedigger:
             for segment in series:
                 size = segment.path.stat().st_size
                 total += size
-                when = seal_time(segment.path)
-                if when is None:
-                    continue  # it is being written, or its writer died
-                sealed.append((when, segment, size))
+                known = read_sealed(segment.path)
+                if known is not None:  # or it is being written, or its writer died
+                    sealed.append((known.time_ns, segment, size))
         doomed: dict[str, int] = {}
         now = self._clock.now_ns()
         for when, segment, size in sorted(sealed):
@@ -152,7 +163,7 @@ class Gravedigger:
         begun_ns = None if before is None else before.begun_ns
         data = b""
         for segment in files:
-            data = segment.path.read_bytes()
+            data = read_segment(segment.path)
             checked = check(data)
             if checked.header is None or checked.fault or checked.whole != len(data):
                 raise StorageError(f"the segment {segment.path.name} is damaged, and is kept; verify the journal")

@@ -138,7 +138,7 @@ def sync_files(paths: list[Path]) -> None:
         try:
             file = os.open(paths[0], os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            file = -1  # retention was faster
+            file = -1  # retention was faster, or it was compressed, and on the disk before that
         if file >= 0:
             try:
                 os.fsync(file)

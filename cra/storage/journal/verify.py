@@ -15,6 +15,7 @@ import msgspec
 
 from cra.errors import StorageError
 from cra.storage.journal import entries
+from cra.storage.journal.compression import read_segment
 from cra.storage.journal.index import IndexBuilder, read_index
 from cra.storage.journal.names import LOCK, SegmentFile, segments, tombstones
 from cra.storage.journal.segment import Checked, check
@@ -53,7 +54,11 @@ def verify_journal(folder: str | os.PathLike[str]) -> JournalVerification:
         for name, series in found.items():
             verifier = _SeriesVerifier(_is_written(path, name), buried.get(name))
             for segment in series:
-                data = segment.path.read_bytes()
+                try:
+                    data = read_segment(segment.path)
+                except StorageError as error:
+                    faults.append(error.message)
+                    continue
                 size += len(data)
                 files += 1
                 last = segment is series[-1]
