@@ -34,8 +34,7 @@ from cra.reference.ring_room import CLOSING_BYTES
 from cra.runtime import ForkedLock, Level, Options, Redact, Runtime, approval_payload, record_bytes
 from cra.session import Session
 from cra.sessions import SessionTable
-from cra.storage.base import StorageBackend
-from cra.storage.journal.backend import JournalStorage
+from cra.storage.base import RecordStorage, StorageBackend
 from cra.storage.jsonl import JsonlStorage
 from cra.storage.open import open_storage
 from cra.timing.clock import NS_PER_SECOND, Clock, SystemClock
@@ -520,9 +519,8 @@ def _open_ring(
     What is stored inline needs no ring that survives. The backends are closed where this raises `StorageError`.
     """
     if folder is None:
-        beside = next(
-            (backend.folder for backend in backends if isinstance(backend, (JsonlStorage, JournalStorage))), None
-        )
+        stores = (backend for backend in backends if isinstance(backend, (JsonlStorage, RecordStorage)))
+        beside = next((store.folder for store in stores if hasattr(store, "folder")), None)
         folder = None if beside is None else f"{os.fspath(beside)}.ring"
     if folder is None:
         return None, Recovery()

@@ -3,6 +3,7 @@ series."""
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -20,8 +21,11 @@ from cra.storage.journal.names import new_series
 from cra.storage.journal.series import Rotation
 from cra.storage.journal.verify import verify_journal
 from cra.storage.jsonl import JsonlStorage
+from cra.storage.memory import MemoryStorage
 from cra.testing import SeededIds, VirtualClock
 from cra.trace.event import Event
+from cra.trace.recovery import recover
+from cra.trace.ring_folder import RingFolder
 from tests.support.journals import frames
 from tests.support.records import events, resolve, template
 
@@ -233,3 +237,56 @@ def test_an_execution_that_was_running_is_closed_in_the_journal(tmp_path: Path) 
     assert "OUTCOME_UNKNOWN" == trace[-2].payload["error_code"]
     assert cra.verify_chain(trace).valid
     assert () == verify_journal(tmp_path / "trace").faults
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_what_says_nothing_is_counted_and_set_aside(beside: bool, tmp_path: Path) -> None:
+    """A record that is none, and one that names what nothing defined; the others are stored."""
+    rings = RingFolder(tmp_path / "ring")
+    file = rings.create(65_536)
+    for record in (events(("session.started", {})), b"\x09", resolve(n=1, number=9), template(), resolve(n=2)):
+        assert file.ring.put(record)
+    file.leave()
+    store, memory = JournalStorage(tmp_path / "trace"), MemoryStorage()
+    found = recover(rings, [store, memory] if beside else [store], VirtualClock(), SeededIds(3))
+    assert (1, 5, 2, 1) == (found.rings, found.records, found.torn, found.sessions)
+    assert 6 == store.count()
+    assert [beside * 6] == [memory.count()]
+    assert {".damaged"} == {path.suffix for path in (tmp_path / "ring").iterdir()}
+    store.close()
+    assert () == verify_journal(tmp_path / "trace").faults
+
+
+def test_a_series_that_cannot_be_gone_on_with_is_a_storage_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ring stays, and whoever comes next has the series again."""
+    store = JournalStorage(tmp_path)
+    real = os.writev
+    for call in ("listdir", "writev"):
+
+        def refuse(*_: Any) -> Any:
+            raise OSError(errno.EIO, "injected")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, call, refuse)
+            with (
+                pytest.raises(StorageError, match="cannot be gone on with: injected"),
+                store.resume(new_series()) as resumed,
+            ):
+                resumed.append(frames(events()))
+        assert [] == list(tmp_path.glob("*.segment"))
+    name = new_series()
+    with monkeypatch.context() as patched:
+        resuming = store.resume(name)
+        resumed = resuming.__enter__()
+        resumed.append(frames(events()))
+        patched.setattr(os, "writev", refuse)
+        with pytest.raises(StorageError, match="cannot be gone on with: injected"):
+            resuming.__exit__(None, None, None)
+    assert real is os.writev
+    JournalStorage(tmp_path).close()
+    assert () == verify_journal(tmp_path).faults
+    with store.resume("no-series") as resumed:
+        assert 0 == resumed.first_missing([frames(events())], 4096)
+    store.close()
