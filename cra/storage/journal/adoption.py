@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
+from cra.errors import StorageError
 from cra.storage.journal import entries
+from cra.storage.journal.compression import read_sealed, read_segment
 from cra.storage.journal.lock import SeriesLock, dead_lock
-from cra.storage.journal.names import COMPRESSED, TORN, locked_series, segments
+from cra.storage.journal.names import COMPRESSED, TORN, SegmentFile, locked_series, segments
 from cra.storage.journal.segment import check
 from cra.storage.journal.series import sync_folder
-from cra.timing.clock import Clock
+from cra.timing.clock import NS_PER_SECOND, Clock
+
+_WRITE_BACK_NS: Final = 600 * NS_PER_SECOND  # Linux takes half a minute
 
 
 class Repair(msgspec.Struct, frozen=True):
@@ -27,7 +32,7 @@ class Repair(msgspec.Struct, frozen=True):
         return f"{self.file} ended within a record: {self.torn_bytes} bytes were moved to {self.torn_file}"
 
 
-def adopt_dead(folder: Path, clock: Clock) -> Iterator[tuple[SeriesLock, Repair | None]]:
+def adopt_dead(folder: Path, clock: Clock) -> Iterator[tuple[SeriesLock, list[Repair]]]:
     """Mend and seal the series in `folder` that somebody left. Their locks are the caller's from now on, who removes them
     once nothing has to be added to these series any more. Raises `OSError`; then the next one who opens the folder goes
     on."""
@@ -35,37 +40,59 @@ def adopt_dead(folder: Path, clock: Clock) -> Iterator[tuple[SeriesLock, Repair 
         lock = dead_lock(folder, series)
         if lock is not None:
             try:
-                repair = mend(folder, series, clock)
+                repairs = mend(folder, series, clock)
             except BaseException:
                 lock.leave()
                 raise
-            yield lock, repair
+            yield lock, repairs
 
 
-def mend(folder: Path, series: str, clock: Clock) -> Repair | None:
-    """Cut off what the series' last segment has behind its last whole frame, and seal it. For who holds its lock."""
+def mend(folder: Path, series: str, clock: Clock) -> list[Repair]:
+    """Have a series end with its last whole frame, and seal that segment. For who holds its lock.
+
+    After a power cut an earlier segment may be torn, while a later one is there. What comes behind the first torn place goes
+    with it: none of that was acknowledged as durable, and the chains of sessions do not go on over a gap.
+    """
     for name in os.listdir(folder):
         if name.startswith(series + ".") and name.endswith(".part"):
-            (folder / name).unlink(
-                missing_ok=True
-            )  # one that was never seen: what it was to hold was never acknowledged
-    files = segments(folder).get(series)
-    if not files:
-        return None
-    path = files[-1].path
-    if path.suffix == COMPRESSED:
-        return None  # it is sealed
-    data = path.read_bytes()
-    checked = check(data)
-    repair = None
-    if not data:
-        path.unlink()  # a power cut took what was in it, and nothing of it was acknowledged as durable
-    elif checked.whole < len(data):
-        repair = _set_aside(path, data, checked.whole)
-    if checked.header is not None and not checked.is_sealed:
-        _append(path, entries.seal(checked.digest, clock.now_ns()))
-    sync_folder(folder)
-    return repair
+            (folder / name).unlink(missing_ok=True)  # never seen: what it was to hold was never acknowledged
+    repairs: list[Repair] = []
+    files = segments(folder).get(series, [])
+    for place, segment in enumerate(files):
+        if place < len(files) - 1 and _is_written_back(segment, files[-1]):
+            continue
+        data = read_segment(segment.path)
+        checked = check(data)
+        if checked.whole == len(data) and (checked.is_sealed or (place == len(files) - 1 and data)):
+            if not checked.is_sealed:
+                _append(segment.path, entries.seal(checked.digest, clock.now_ns()))
+            continue
+        for later in reversed(files[place + 1 :]):
+            repairs.append(_set_aside(later.path, read_segment(later.path), 0))
+        if checked.whole < len(data):
+            repairs.append(_set_aside(segment.path, data, checked.whole))
+        if checked.whole == 0:
+            segment.path.unlink(missing_ok=True)
+        elif not checked.is_sealed:
+            _append(segment.path, entries.seal(checked.digest, clock.now_ns()))
+        break
+    if files:
+        sync_folder(folder)
+    return repairs
+
+
+def _is_written_back(segment: SegmentFile, last: SegmentFile) -> bool:
+    """Whether the kernel has long brought a segment to the disk: it was sealed long before the last one was begun."""
+    if segment.path.suffix == COMPRESSED:
+        return True
+    sealed = read_sealed(segment.path)
+    with open(last.path, "rb") as file:
+        beginning = file.read(entries.HEADER_BYTES)
+    try:
+        begun_ns = entries.decode_header(beginning).begun_ns
+    except StorageError:
+        return False
+    return sealed is not None and begun_ns - sealed.time_ns > _WRITE_BACK_NS
 
 
 def _set_aside(path: Path, data: bytes, whole: int) -> Repair:

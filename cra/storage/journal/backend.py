@@ -80,11 +80,11 @@ class JournalStorage:
             self._keeper = Worker(self._keep, "cra-journal")
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for lock, repair in adopt_dead(self.folder, self._clock):
+            for lock, repairs in adopt_dead(self.folder, self._clock):
                 # Kept until recovery is over: what a ring has belongs behind it, and retention must not take what says how much
                 # of that is there.
                 self._adopted[lock.series] = lock
-                self.repairs += () if repair is None else (repair,)
+                self.repairs += tuple(repairs)
         except OSError as error:
             self._let_go_of_adopted()
             raise self._error("cannot be opened", error) from error

@@ -17,12 +17,14 @@ import cra
 from cra.errors import StorageError
 from cra.hotpath import Expander
 from cra.storage.base import RecordStorage
+from cra.storage.journal import adoption
 from cra.storage.journal import index as index_module
 from cra.storage.journal.backend import JournalStorage
 from cra.storage.journal.index import read_index
 from cra.storage.journal.series import Rotation
 from cra.storage.journal.verify import verify_journal
 from cra.storage.memory import MemoryStorage
+from cra.testing import VirtualClock
 from cra.trace.jsonl import dump_line
 from tests.support.journals import NAME, files, frames
 from tests.support.records import RECORDS, definition, events, resolve, template
@@ -353,3 +355,49 @@ def test_what_version_1_wrote_can_be_read(tmp_path: Path) -> None:
     lines = b"".join(map(dump_line, store.events(SESSION)))
     assert (data / "version-1.trace.jsonl").read_bytes() == lines
     store.close()
+
+
+@pytest.mark.parametrize("what", ["cut", "unsealed", "empty", "zeros"])
+def test_behind_a_segment_that_a_power_cut_tore_nothing_is_believed(what: str, tmp_path: Path) -> None:
+    """Later segments may have reached the disk before it: they are set aside, whole, and what is before is read as it was."""
+    store = journal(tmp_path, max_bytes=600)
+    records = [events(("session.started", {})), template(), *(resolve(n=n) for n in range(1, 12))]
+    for record in records:
+        store.append_records(frames(record))
+    store._series.leave()
+    paths = sorted(tmp_path.glob("*.segment"))
+    assert len(paths) >= 4
+    data = paths[1].read_bytes()
+    kept = data[: {"cut": len(data) // 2, "unsealed": len(data) - 52, "empty": 0, "zeros": 100}[what]]
+    paths[1].write_bytes(kept + bytes(len(data) - len(kept)) if what == "zeros" else kept)
+    later = [path.read_bytes() for path in paths[2:]]
+    whole = Expander()
+    for record in records:
+        whole.feed(record)
+    batch = whole.take(0)
+    assert batch is not None
+    opened = JournalStorage(tmp_path)
+    found = list(opened.events(SESSION))
+    assert list(batch)[: len(found)] == found
+    assert 0 < len(found) < len(batch)
+    assert later == [path.with_name(path.name + ".torn").read_bytes() for path in paths[2:]]
+    assert len(later) + (what in ("cut", "zeros")) == len(opened.repairs)
+    opened.close()
+    assert () == verify_journal(tmp_path).faults
+    assert [] == [path.name for path in paths[2:] if path.exists()]
+
+
+def test_segments_that_are_long_on_the_disk_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To open a folder takes no longer for what was written long ago."""
+    clock = VirtualClock()
+    store = JournalStorage(tmp_path, rotation=Rotation(max_bytes=1), clock=clock)
+    for n in range(4):
+        store.append_records(frames(events(n=n)))
+        clock.advance(3_000 if n == 1 else 1)
+    store._series.leave()
+    checked: list[int] = []
+    real = adoption.check
+    monkeypatch.setattr(adoption, "check", lambda data: checked.append(len(data)) or real(data))
+    JournalStorage(tmp_path).close()
+    assert 3 == len(checked)  # of four: the first was sealed long before the last was begun
+    assert () == verify_journal(tmp_path).faults
