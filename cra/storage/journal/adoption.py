@@ -11,7 +11,7 @@ import msgspec
 
 from cra.errors import StorageError
 from cra.storage.journal import entries
-from cra.storage.journal.compression import read_sealed, read_segment
+from cra.storage.journal.compression import read_sealed
 from cra.storage.journal.lock import SeriesLock, dead_lock
 from cra.storage.journal.names import COMPRESSED, TORN, SegmentFile, locked_series, segments
 from cra.storage.journal.segment import check
@@ -59,16 +59,16 @@ def mend(folder: Path, series: str, clock: Clock) -> list[Repair]:
     repairs: list[Repair] = []
     files = segments(folder).get(series, [])
     for place, segment in enumerate(files):
-        if place < len(files) - 1 and _is_written_back(segment, files[-1]):
+        if segment.path.suffix == COMPRESSED or (place < len(files) - 1 and _is_written_back(segment, files[-1])):
             continue
-        data = read_segment(segment.path)
+        data = segment.path.read_bytes()
         checked = check(data)
         if checked.whole == len(data) and (checked.is_sealed or (place == len(files) - 1 and data)):
             if not checked.is_sealed:
                 _append(segment.path, entries.seal(checked.digest, clock.now_ns()))
             continue
         for later in reversed(files[place + 1 :]):
-            repairs.append(_set_aside(later.path, read_segment(later.path), 0))
+            repairs.append(_set_aside(later.path, later.path.read_bytes(), 0))
         if checked.whole < len(data):
             repairs.append(_set_aside(segment.path, data, checked.whole))
         if checked.whole == 0:
@@ -83,8 +83,6 @@ def mend(folder: Path, series: str, clock: Clock) -> list[Repair]:
 
 def _is_written_back(segment: SegmentFile, last: SegmentFile) -> bool:
     """Whether the kernel has long brought a segment to the disk: it was sealed long before the last one was begun."""
-    if segment.path.suffix == COMPRESSED:
-        return True
     sealed = read_sealed(segment.path)
     with open(last.path, "rb") as file:
         beginning = file.read(entries.HEADER_BYTES)

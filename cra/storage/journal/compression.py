@@ -128,6 +128,11 @@ def compress(path: Path) -> bool:
     return True
 
 
+def damaged(path: Path, at: int) -> StorageError:
+    """The error for a segment of which not all can be read: whatever comes behind that place would be chained wrongly."""
+    return StorageError(f"the segment {path.name} is damaged at offset {at}; verify the journal")
+
+
 def check_available() -> None:
     """Raises `StorageError` without the extra."""
     _zstandard()

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Final
 
-from cra.storage.journal.compression import Content, read_sealed
+from cra.storage.journal.compression import Content, damaged, read_sealed
 from cra.storage.journal.index import Index, IndexBuilder, LinesPlace, Stretch, read_index, write_index
 from cra.storage.journal.names import SegmentFile
 
@@ -51,14 +51,17 @@ class Indexes:
         self._sealed: OrderedDict[Path, SegmentIndex] = OrderedDict()
         self._growing: dict[Path, IndexBuilder] = {}
 
-    def of(self, segment: SegmentFile, limit: int | None = None) -> SegmentIndex:
-        """The index of a segment, of its first `limit` bytes at most. Raises `OSError` where it cannot be read."""
+    def of(self, segment: SegmentFile, limit: int | None = None, *, is_last: bool = False) -> SegmentIndex:
+        """The index of a segment, of its first `limit` bytes at most. Only the last of a series may end within a frame.
+
+        Raises `OSError` where it cannot be read, `StorageError` where it is damaged.
+        """
         with self._lock:
             known = self._sealed.get(segment.path)
             if known is not None:
                 self._sealed.move_to_end(segment.path)
                 return known
-            index = self._find(segment, limit)
+            index = self._find(segment, limit, is_last)
             made = SegmentIndex(index)
             if index.seal:
                 self._growing.pop(segment.path, None)
@@ -67,7 +70,8 @@ class Indexes:
                     self._sealed.popitem(last=False)
             return made
 
-    def _find(self, segment: SegmentFile, limit: int | None) -> Index:
+    def _find(self, segment: SegmentFile, limit: int | None, is_last: bool) -> Index:
+        sealed = None
         if limit is None:
             sealed = read_sealed(segment.path)
             kept = None if sealed is None else read_index(segment.index_path, sealed.size, sealed.digest.hex())
@@ -79,6 +83,8 @@ class Indexes:
             builder = self._growing.setdefault(segment.path, IndexBuilder())
         with Content(segment.path) as content:
             _read_on(builder, content, content.size if limit is None else limit)
+            if builder.end < content.size and (sealed is not None or not is_last):
+                raise damaged(segment.path, builder.end)
         index = builder.index()
         if index.seal:
             write_index(segment.index_path, index)

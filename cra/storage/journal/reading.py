@@ -19,7 +19,7 @@ from cra.hotpath import Expander, scan_frames
 from cra.reference.expander import Head
 from cra.reference.frames import Place
 from cra.storage.journal import entries
-from cra.storage.journal.compression import Content
+from cra.storage.journal.compression import Content, damaged
 from cra.storage.journal.index import LinesPlace, Stretch
 from cra.storage.journal.indexes import Indexes
 from cra.storage.journal.names import SegmentFile, TombstoneFile, look, segments, tombstones
@@ -86,10 +86,11 @@ class Reader:
         for series in self._series().values():
             counter = Expander(lines=False)
             for segment in series:
-                limit = limits.get(segment.path)
-                total += sum(place.events for place in self._indexes.of(segment, limit).index.lines)
+                limit, is_last = limits.get(segment.path), segment is series[-1]
+                index = self._indexes.of(segment, limit, is_last=is_last).index
+                total += sum(place.events for place in index.lines)
                 with Content(segment.path) as content:
-                    for data in _pieces(content, entries.HEADER_BYTES, limit):
+                    for data in _pieces(content, segment.path, entries.HEADER_BYTES, index.size):
                         counter.feed_frames(data)
                         counter.discard()
             total += counter.events
@@ -116,8 +117,10 @@ class Reader:
     def _find_sessions(self) -> set[str]:
         found: set[str] = set()
         limits = self._limits()
-        for segment in self._segments():
-            found |= self._indexes.of(segment, limits.get(segment.path)).sessions()
+        for series in self._series().values():
+            for segment in series:
+                is_last = segment is series[-1]
+                found |= self._indexes.of(segment, limits.get(segment.path), is_last=is_last).sessions()
         return found
 
     def _series(self) -> dict[str, list[SegmentFile]]:
@@ -133,9 +136,6 @@ class Reader:
         self._stones = stones
         heads = {series: stones[file.path].heads for series, file in files.items()}
         return {series: each[session_id] for series, each in heads.items() if session_id in each}
-
-    def _segments(self) -> list[SegmentFile]:
-        return [segment for series in self._series().values() for segment in series]
 
     def _parts(self, session_id: str) -> list[_Part]:
         """Where a session's events are, in order."""
@@ -159,11 +159,12 @@ class Reader:
         for series in files.segments.values():
             records: list[_Records] = []
             for segment in series:
-                index = self._indexes.of(segment, limits.get(segment.path))
+                index = self._indexes.of(segment, limits.get(segment.path), is_last=segment is series[-1])
                 templates = index.index.templates
                 records += (_Records(segment.path, one, templates) for one in index.stretches(session_id))
                 parts += (_Part(place.sequence, lines=(segment.path, place)) for place in index.lines(session_id))
             if records:
+                _check_complete(series, files.tombstones.get(series[0].series))
                 head = heads.get(series[0].series)
                 parts.append(_Part(head[0] if head else 0, tuple(records), {session_id: head} if head else {}))
         return sorted(parts, key=lambda part: part.first)
@@ -189,6 +190,14 @@ class Reader:
         return StorageError(f"the journal {os.fspath(self._folder)!r} cannot be read: {error.strerror}")
 
 
+def _check_complete(series: list[SegmentFile], stone: TombstoneFile | None) -> None:
+    """Whoever reads over a gap gets chains that nobody wrote."""
+    first = 0 if stone is None else stone.number + 1
+    for number, segment in enumerate(series, first):
+        if segment.number != number:
+            raise StorageError(f"segments before {segment.path.name} are missing; verify the journal")
+
+
 def _records_of(records: _Records) -> Iterator[bytes]:
     """The records of a stretch, and the templates that come before and in between, in order."""
     path, stretch, templates = records
@@ -196,24 +205,24 @@ def _records_of(records: _Records) -> Iterator[bytes]:
         for at, length in templates:
             if at >= stretch.first:
                 break
-            yield content.read(at, length)
-        for data in _pieces(content, stretch.first, stretch.end):
+            (data,) = _pieces(content, path, at - entries.FRAME_BYTES, at + length)
+            yield data[entries.FRAME_BYTES :]
+        for data in _pieces(content, path, stretch.first, stretch.end):
             places, _ = scan_frames(data, 0, stretch.number)
             for at, length in places:
                 yield data[at : at + length]
 
 
-def _pieces(content: Content, start: int, end: int | None) -> Iterator[bytes]:
-    """The frames of a segment from `start` to `end` (None: as far as they are whole), each piece whole frames."""
+def _pieces(content: Content, path: Path, start: int, end: int) -> Iterator[bytes]:
+    """The frames of a segment from `start` to `end`, each piece whole frames."""
     chunk = _CHUNK
-    end = content.size if end is None else end
     while start < end:
         data = content.read(start, min(chunk, end - start))
         _, whole = scan_frames(data)
         if whole:
             yield data[:whole]
         elif len(data) < chunk:
-            return
+            raise damaged(path, start)
         else:
             chunk *= 4
         start += whole

@@ -42,14 +42,14 @@ class ResumedSeries:
             try:
                 mend(folder, self._name, clock)
                 self._files = segments(folder).get(self._name, [])
+                stone = tombstones(folder).get(self._name)
+                if self._files:
+                    self._series.go_on(read_segment(self._files[-1].path), lock)
+                else:
+                    self._series.begin(None if stone is None else read_tombstone(stone.path), lock)
             except BaseException:
                 lock.leave()
                 raise
-            stone = tombstones(folder).get(self._name)
-            if self._files:
-                self._series.go_on(read_segment(self._files[-1].path), lock)
-            else:
-                self._series.begin(None if stone is None else read_tombstone(stone.path), lock)
         except OSError as error:
             raise self._error(error) from error
 

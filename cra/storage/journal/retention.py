@@ -102,7 +102,7 @@ class Gravedigger:
         now = self._clock.now_ns()
         for when, segment, size in sorted(sealed):
             if self._is_old(now - when) or self._is_too_much(total):
-                doomed[segment.series] = segment.number
+                doomed[segment.series] = max(segment.number, doomed.get(segment.series, -1))  # clocks may run backwards
                 total -= size
         return doomed
 
@@ -158,7 +158,7 @@ class Gravedigger:
         heads: dict[str, Head] = {} if before is None else dict(before.heads)
         notes = [] if before is None else list(before.notes)
         expander = Expander(heads)
-        lines: dict[str, Head] = {}
+        lines: dict[str, Head | None] = {}
         size = 0 if before is None else before.size
         begun_ns = None if before is None else before.begun_ns
         data = b""
@@ -178,7 +178,7 @@ class Gravedigger:
         assert begun_ns is not None
         tombstone = Tombstone(
             *(header.series, files[-1].number, size, begun_ns, sealed_ns, hashlib.sha256(data).digest()),
-            expander.heads() | lines,
+            {name: head for name, head in (expander.heads() | lines).items() if head is not None},
             tuple(dict.fromkeys(note for note in notes if (note.series, note.number) in current)),
         )
         return tombstone, entries.NO_HASH if older is None else hashlib.sha256(older.path.read_bytes()).digest()
@@ -207,14 +207,13 @@ def _chain(expander: Expander, data: bytes) -> None:
         at += done
 
 
-def _chain_lines(heads: dict[str, Head], data: bytes) -> None:
-    """The same for the events of a segment that came as events."""
+def _chain_lines(heads: dict[str, Head | None], data: bytes) -> None:
+    """The same for the events of a segment that came as events; None for a session that has ended."""
     builder = IndexBuilder()
     builder.feed(data[entries.HEADER_BYTES :])
     for place in builder.index().lines:
         found = entries.read_lines(data[place.at : place.at + place.length])
         assert found is not None
         last = decode_line(found.lines[found.lines.rfind(b"\n", 0, -1) + 1 :])
-        heads[place.session_id] = last.sequence + 1, last.event_hash, 0
-        if last.event_type == "session.ended":
-            del heads[place.session_id]
+        is_over = last.event_type == "session.ended"
+        heads[place.session_id] = None if is_over else (last.sequence + 1, last.event_hash, 0)

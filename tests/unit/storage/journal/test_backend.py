@@ -401,3 +401,37 @@ def test_segments_that_are_long_on_the_disk_are_not_read_again(tmp_path: Path, m
     JournalStorage(tmp_path).close()
     assert 3 == len(checked)  # of four: the first was sealed long before the last was begun
     assert () == verify_journal(tmp_path).faults
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_nothing_is_read_over_a_gap(indexed: bool, tmp_path: Path) -> None:
+    """A damaged or missing segment is an error to readers: what comes behind it would get a chain that nobody wrote."""
+    store = journal(tmp_path, max_bytes=600)
+    for record in (events(("session.started", {})), template(), *(resolve(n=n) for n in range(1, 12))):
+        store.append_records(frames(record))
+    store.close()
+    paths = sorted(tmp_path.glob("*.segment"))
+    assert len(paths) > 3
+    expected = list(JournalStorage(tmp_path).events(SESSION))
+    if not indexed:
+        for path in tmp_path.glob("*.index"):
+            path.unlink()
+    for place, path in enumerate(paths):
+        data = path.read_bytes()
+        at = len(data) - 52 - 44 - 3  # in the last record, before the last link and the seal
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        opened = JournalStorage(tmp_path)
+        with pytest.raises(StorageError, match=f"the segment {path.name} is damaged at offset"):
+            opened.count()
+        try:
+            found = list(opened.events(SESSION))
+        except StorageError as error:
+            assert f"the segment {path.name} is damaged at offset" in error.message  # noqa: PT017 - it may as well be right
+        else:  # it does not need the place
+            assert (expected, True) == (found, indexed)
+        path.unlink()
+        if path is not paths[-1]:
+            with pytest.raises(StorageError, match=f"segments before {paths[place + 1].name} are missing"):
+                list(JournalStorage(tmp_path).events(SESSION))
+        path.write_bytes(data)
+    assert 1 + 4 * 11 == JournalStorage(tmp_path).count(SESSION)

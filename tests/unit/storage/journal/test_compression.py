@@ -179,3 +179,19 @@ def test_a_damaged_segment_is_not_compressed(tmp_path: Path) -> None:
     store.compress_sealed()
     assert bytes(data) == path.read_bytes()
     store.close()
+
+
+def test_a_dead_series_with_a_damaged_compressed_segment_can_be_opened(tmp_path: Path) -> None:
+    """And written; what is read is an error, since nobody knows whose records are missing. Verification says which segment it
+    is."""
+    store = write(tmp_path)
+    store.compress_sealed()
+    store._series.leave()
+    path = min(tmp_path.glob("*.zst"))
+    path.write_bytes(path.read_bytes()[:-100])
+    opened = JournalStorage(tmp_path)
+    opened.append_records(frames(events(session=2, define=definition(2))))
+    with pytest.raises(StorageError, match=f"the segment {path.name} was changed"):
+        opened.last(definition(2)[0], 5)
+    opened.close()
+    assert any(path.name in fault for fault in verify_journal(tmp_path).faults)

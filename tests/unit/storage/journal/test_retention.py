@@ -344,3 +344,17 @@ def test_it_is_done_in_the_background(tmp_path: Path) -> None:
     assert size(tmp_path) < 12_000
     store.close()
     assert () == verify_journal(tmp_path).faults
+
+
+def test_a_session_of_events_that_ended_does_not_go_on(tmp_path: Path, sessions: Any) -> None:
+    """Not even where a tombstone before had said that it does."""
+    store = write(tmp_path, [], retention=Retention(max_bytes=0))
+    for event in sessions.events(0, 6):
+        store.append([event])
+    assert store.apply_retention() > 0
+    assert store.anchor(sessions.id(0)) is not None
+    for event in (*sessions.end(0), *sessions.events(1, 6)):
+        store.append([event])
+    assert store.apply_retention() > 0
+    assert (None, [sessions.id(1)]) == (store.anchor(sessions.id(0)), store.sessions())
+    store.close()
