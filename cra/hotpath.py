@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # type checkers read the reference
     from cra.reference.canonical import canonical_json, canonical_text
     from cra.reference.chain import event_hash, hash_value, seal, verify_chain
     from cra.reference.expander import Expander
+    from cra.reference.frames import scan_frames, survey_frames
     from cra.reference.glob import glob_match
     from cra.reference.handoff import Handoff
     from cra.reference.keywords import GoalSelector, KeywordMatcher
@@ -82,8 +83,10 @@ elif _COMPILED := _wants_compiled():
         lower_uuid,
         parse_uuid,
         plain_copy,
+        scan_frames,
         scan_ring,
         seal,
+        survey_frames,
         timestamp_ns,
         untracked,
         verify_chain,
@@ -93,6 +96,7 @@ else:
     from cra.reference.canonical import canonical_json, canonical_text
     from cra.reference.chain import event_hash, hash_value, seal, verify_chain
     from cra.reference.expander import Expander
+    from cra.reference.frames import scan_frames, survey_frames
     from cra.reference.glob import glob_match
     from cra.reference.handoff import Handoff
     from cra.reference.keywords import GoalSelector, KeywordMatcher
@@ -142,8 +146,10 @@ __all__ = [
     "lower_uuid",
     "parse_uuid",
     "plain_copy",
+    "scan_frames",
     "scan_ring",
     "seal",
+    "survey_frames",
     "timestamp_ns",
     "untracked",
     "verify_chain",

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import cra
 from cra.hotpath import feed_lines
 from cra.reference.grammar import find_dialect
+from cra.storage.journal.backend import JournalStorage
 from cra.trace.verify import FileVerifier
 from perf.cases import GITHUB, GOAL, GOLDEN, ROOT, Figures, Points, figures, resolve, runtime, session_of
 
@@ -35,7 +36,10 @@ def _worker(name: str, text: str, storage: str, atlas: Path) -> None:
             resolver.flush()
             elapsed = time.perf_counter() - started
             events = resolver.stats().recorder.events_recorded - before
-        return {"events/s": events / elapsed, "resolves/s": count / elapsed}
+            found = {"events/s": events / elapsed, "resolves/s": count / elapsed}
+            if storage.startswith(("journal:", "jsonl:")):
+                found["bytes a resolve"] = _size(Path(folder, "trace")) / count
+        return found
 
 
 _worker(
@@ -45,6 +49,34 @@ _worker("worker discarded 117", "the same, GitHub atlas: 122 events a resolve", 
 _worker("worker memory", "the same, golden atlas, until they are in `memory:`", "memory:", GOLDEN)
 _worker("worker jsonl", "the same, until they are in `jsonl:`", "jsonl:///{folder}/trace", GOLDEN)
 _worker("worker sqlite", "the same, until they are in `sqlite:`", "sqlite:///{folder}/audit.db", GOLDEN)
+_worker("worker journal", "the same, until their records are in `journal:`", "journal:///{folder}/trace", GOLDEN)
+
+
+def _size(folder: Path) -> int:
+    """The bytes of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+@figures(
+    "journal read one session", "the events of one session out of 1,000 in `journal:`, as a reader gets them", best=max
+)
+def read_one_session(count: int) -> Figures:
+    sessions = 1_000
+    with tempfile.TemporaryDirectory() as folder:
+        with runtime(GOLDEN, f"journal:///{folder}/trace") as resolver:
+            opened = [resolver.create_session(agent_id="bench", goal=GOAL) for _ in range(sessions)]
+            for number in range(max(count, sessions)):
+                opened[number % sessions].resolve(GOAL)
+        journal = JournalStorage(f"{folder}/trace")
+        started = time.perf_counter()
+        journal.sessions()  # makes the indexes
+        indexed = time.perf_counter() - started
+        one = opened[sessions // 2].session_id
+        started = time.perf_counter()
+        events = sum(1 for _ in journal.events(one))
+        elapsed = time.perf_counter() - started
+        journal.close()
+    return {"events/s": events / elapsed, "ms": elapsed * 1000, "ms to make the index": indexed * 1000}
 
 
 @figures("verify one session", "`cra.verify_file`, the trace of one session", best=max)

@@ -47,6 +47,10 @@ cdef extern from "expand.h" nogil:
         size_t run_count
         uint64_t pending_records
         uint64_t pending_events
+        bint omits_lines
+        bint keeps_frames
+        uint8_t *frames
+        size_t frames_length
     ctypedef enum cra_expand_status:
         CRA_FED
         CRA_REFUSED
@@ -58,6 +62,8 @@ cdef extern from "expand.h" nogil:
     cra_expander *cra_expander_new(cra_chain_head *heads, size_t count)
     void cra_expander_free(cra_expander *expander)
     cra_expand_status cra_expander_feed(cra_expander *expander, const uint8_t *record, size_t length, const char **reason)
+    cra_expand_status cra_expander_feed_frames(cra_expander *expander, const uint8_t *data, size_t length, size_t *end)
+    void cra_expander_make_lines(cra_expander *expander, cra_chain_head *heads, size_t count)
     cra_expand_status cra_expander_drain(cra_expander *expander, cra_ring *ring, size_t max_bytes, uint64_t *taken)
     cra_expand_status cra_expander_run(cra_expander *expander, cra_ring *ring, int64_t timeout_ns)
     void cra_expander_interrupt(cra_expander *expander)
@@ -99,13 +105,15 @@ cdef class Expander:
     cdef bint _busy
     cdef Ring _ring  # of the run under way
 
-    def __cinit__(self, heads=None):
+    def __cinit__(self, heads=None, *, bint lines=True, bint frames=False):
         cdef dict known = dict(heads or {})
         cdef cra_chain_head *read = _read_heads(known)
         self._expander = cra_expander_new(read, len(known))
         if self._expander == NULL:
             _free(read)
             raise MemoryError
+        self._expander.omits_lines = not lines
+        self._expander.keeps_frames = frames
 
     def __dealloc__(self):
         cra_expander_free(self._expander)
@@ -121,6 +129,14 @@ cdef class Expander:
     @property
     def refused(self):
         return cra_expander_refused(self._expander)
+
+    @property
+    def lines(self):
+        return not self._expander.omits_lines
+
+    @property
+    def frames(self):
+        return bool(self._expander.keeps_frames)
 
     cdef int _check_idle(self) except -1:
         """What runs without the GIL must not be met by a second call."""
@@ -138,17 +154,45 @@ cdef class Expander:
         if status == CRA_REFUSED:
             raise _refuse(reason.decode())
 
+    def feed_frames(self, bytes data not None):
+        """Feed the records among the frames of `data`; returns where the last whole frame ends."""
+        cdef const uint8_t *begin = <const uint8_t *>PyBytes_AS_STRING(data)
+        cdef size_t length = PyBytes_GET_SIZE(data), end = 0
+        cdef cra_expand_status status
+        self._check_idle()
+        self._busy = True
+        with nogil:
+            status = cra_expander_feed_frames(self._expander, begin, length, &end)
+        self._busy = False
+        if status == CRA_NO_MEMORY:
+            raise MemoryError
+        return end
+
+    def make_lines(self, heads):
+        """Make lines from now on; the sessions that are open go on from `heads`."""
+        cdef dict known = dict(heads)
+        self._check_idle()
+        cra_expander_make_lines(self._expander, _read_heads(known), len(known))
+
+    def omit_lines(self):
+        """Count events from now on, and make none."""
+        self._check_idle()
+        self._expander.omits_lines = True
+
     def take(self, position):
-        """What is pending, as a batch that reaches to `position` in the ring; None where no line is."""
+        """What is pending, as a batch that reaches to `position` in the ring; None where that is nothing."""
         cdef cra_expander *x = self._expander
         self._check_idle()
         batch = None
-        if x.run_count:
+        if x.run_count or x.frames_length:
             runs = [
                 (x.runs[i].session_id[:CRA_UUID_ROOM].decode(), x.runs[i].bytes, x.runs[i].events)
                 for i in range(x.run_count)
             ]
-            batch = _Batch(PyBytes_FromStringAndSize(<char *>x.writer.lines, x.writer.length), runs, position)
+            batch = _Batch(
+                PyBytes_FromStringAndSize(<char *>x.writer.lines, x.writer.length), runs, position,
+                PyBytes_FromStringAndSize(<char *>x.frames, x.frames_length), x.pending_events,
+            )
         cra_expander_clear(x)
         return batch
 
@@ -199,7 +243,7 @@ cdef class Expander:
     cdef object _drain_other(self, ring, size_t max_bytes):
         """The same with a ring of the reference."""
         taken = 0
-        while self._expander.writer.length < max_bytes:
+        while self._expander.writer.length + self._expander.frames_length < max_bytes:
             record = ring.read()
             if record is None:
                 break

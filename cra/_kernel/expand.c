@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "crc32.h"
+#include "frames.h"
 #include "template.h"
 
 static const char NO_SESSION[] = "its session is defined by no record before it";
@@ -41,6 +43,7 @@ void cra_expander_free(cra_expander *x) {
     cra_writer_free(&x->writer);
     free(x->heads);
     free(x->runs);
+    free(x->frames);
     free(x);
 }
 
@@ -58,6 +61,7 @@ void cra_expander_clear(cra_expander *x) {
     seal(x);
     cra_writer_clear(&x->writer);
     x->run_count = 0;
+    x->frames_length = 0;
     x->pending_records = x->pending_events = 0;
 }
 
@@ -71,12 +75,8 @@ static cra_chain_head *find_head(const cra_expander *x, const char *session_id) 
     return head && !head->opened ? head : NULL;
 }
 
-/* A session as its first record defines it, or as `heads` has it. */
-static void define(const cra_expander *x, cra_session *session, const uint8_t *definition) {
-    memcpy(session->define, definition, CRA_DEFINITION);
-    cra_put_uuid(session->head.session_id, definition);
-    cra_put_uuid(session->head.trace_id, definition + CRA_UUID);
-    cra_put_uuid(session->head.span_id, definition + 2 * CRA_UUID);
+/* Its chain goes on as `heads` has it, or begins. */
+static void set_head(const cra_expander *x, cra_session *session) {
     const cra_chain_head *known = find_head(x, session->head.session_id);
     if (known) {
         memcpy(session->head.previous, known->previous, CRA_HASH);
@@ -86,6 +86,30 @@ static void define(const cra_expander *x, cra_session *session, const uint8_t *d
         memset(session->head.previous, '0', CRA_HASH); /* genesis */
         session->head.sequence = 0;
         session->head.time_ns = 0;
+    }
+}
+
+/* A session as its first record defines it. */
+static void define(const cra_expander *x, cra_session *session, const uint8_t *definition) {
+    memcpy(session->define, definition, CRA_DEFINITION);
+    cra_put_uuid(session->head.session_id, definition);
+    cra_put_uuid(session->head.trace_id, definition + CRA_UUID);
+    cra_put_uuid(session->head.span_id, definition + 2 * CRA_UUID);
+    set_head(x, session);
+}
+
+void cra_expander_make_lines(cra_expander *x, cra_chain_head *heads, size_t head_count) {
+    if (head_count > 0) qsort(heads, head_count, sizeof *heads, compare_heads);
+    free(x->heads);
+    x->heads = heads;
+    x->head_count = head_count;
+    x->omits_lines = false;
+    for (size_t i = 0; i < x->sessions.capacity; i++) {
+        cra_session *session = x->sessions.slots[i].value;
+        if (!session) continue;
+        set_head(x, session);
+        cra_chain_head *known = find_head(x, session->head.session_id);
+        if (known) known->opened = true;
     }
 }
 
@@ -158,10 +182,14 @@ static void start(cra_expander *x, const cra_record *record, cra_session *sessio
     cra_writer_start(&x->writer, &session->head, record->time_ns, high, low, span);
 }
 
-/* Counts what was written since the output had `before` bytes. */
-static void finish(cra_expander *x, const cra_session *session, size_t before, size_t events) {
+static void count_events(cra_expander *x, size_t events) {
     count(&x->events, events);
     x->pending_events += events;
+}
+
+/* Counts what was written since the output had `before` bytes. */
+static void finish(cra_expander *x, const cra_session *session, size_t before, size_t events) {
+    count_events(x, events);
     if (events == 0) return;
     size_t bytes = x->writer.length - before;
     cra_run *last = x->run_count ? &x->runs[x->run_count - 1] : NULL;
@@ -182,6 +210,18 @@ static void write_event(cra_expander *x, const void *type, size_t type_length, c
     cra_writer_end(&x->writer, p + payload.length);
 }
 
+static void write_events(cra_expander *x, const cra_record *record, cra_session *session) {
+    size_t before = x->writer.length;
+    start(x, record, session, record->span ? record->span : record->base);
+    const uint8_t *at = record->events;
+    for (size_t i = 0; i < record->count; i++) {
+        cra_text type, payload;
+        at = cra_next_event(at, &type, &payload);
+        write_event(x, type.data, type.length, payload);
+    }
+    finish(x, session, before, record->count);
+}
+
 /* Kinds of records */
 
 static cra_expand_status feed_events(cra_expander *x, const cra_record *record, const char **reason) {
@@ -196,20 +236,16 @@ static cra_expand_status feed_events(cra_expander *x, const cra_record *record, 
         define(x, defined, record->define);
         session = defined;
     }
-    if (!reserve(x, record->count, record->total, record->largest)) {
+    if (!x->omits_lines && !reserve(x, record->count, record->total, record->largest)) {
         free(defined);
         return CRA_NO_MEMORY;
     }
     if (defined) open_session(x, record, defined);
-    size_t before = x->writer.length;
-    start(x, record, session, record->span ? record->span : record->base);
-    const uint8_t *at = record->events;
-    for (size_t i = 0; i < record->count; i++) {
-        cra_text type, payload;
-        at = cra_next_event(at, &type, &payload);
-        write_event(x, type.data, type.length, payload);
+    if (x->omits_lines) {
+        count_events(x, record->count);
+    } else {
+        write_events(x, record, session);
     }
-    finish(x, session, before, record->count);
     if (record->ends) end_session(x, record, session);
     return CRA_FED;
 }
@@ -267,6 +303,7 @@ static cra_expand_status feed_resolve(cra_expander *x, const cra_record *record,
         if (block >= template->blocks) return *reason = NO_BLOCK, CRA_REFUSED;
         bytes += cra_template_block(template, block, i >= record->injected).length + CRA_BLOCK_TYPE;
     }
+    if (x->omits_lines) return count_events(x, events), CRA_FED;
     size_t received = sizeof RECEIVED + RECEIVED_ROOM + record->text_size;
     size_t largest = received > template->largest ? received : template->largest;
     if (!reserve(x, events, bytes, largest)) return CRA_NO_MEMORY;
@@ -305,11 +342,34 @@ static cra_expand_status feed_template(cra_expander *x, const cra_record *record
     return CRA_FED;
 }
 
+static bool reserve_frame(cra_expander *x, size_t length) {
+    const size_t need = x->frames_length + CRA_FRAME + length;
+    if (need <= x->frames_capacity) return true;
+    size_t larger = x->frames_capacity ? x->frames_capacity : 64 << 10;
+    while (larger < need) larger *= 2;
+    uint8_t *moved = realloc(x->frames, larger);
+    if (!moved) return false;
+    x->frames = moved;
+    x->frames_capacity = larger;
+    return true;
+}
+
+static void keep_frame(cra_expander *x, const uint8_t *data, size_t length) {
+    uint8_t *frame = x->frames + x->frames_length;
+    const uint32_t stored = (uint32_t)length;
+    memcpy(frame + 4, &stored, 4);
+    memcpy(frame + CRA_FRAME, data, length);
+    const uint32_t checksum = cra_crc32(0, frame + 4, 4 + length);
+    memcpy(frame, &checksum, 4);
+    x->frames_length += CRA_FRAME + length;
+}
+
 /* `feed` without sealing. */
 static cra_expand_status write_record(cra_expander *x, const uint8_t *data, size_t length, const char **reason) {
     cra_record record;
     *reason = cra_record_decode(data, length, &record);
     if (*reason) return CRA_REFUSED;
+    if (x->keeps_frames && !reserve_frame(x, length)) return CRA_NO_MEMORY;
     cra_expand_status status = CRA_FED;
     switch (record.kind) {
         case CRA_EVENTS: status = feed_events(x, &record, reason); break;
@@ -318,6 +378,7 @@ static cra_expand_status write_record(cra_expander *x, const uint8_t *data, size
         case CRA_FORGET: free(cra_table_remove(&x->templates, record.number)); break;
     }
     if (status == CRA_FED) {
+        if (x->keeps_frames) keep_frame(x, data, length);
         x->pending_records++;
         count(&x->records, 1);
     }
@@ -330,12 +391,30 @@ cra_expand_status cra_expander_feed(cra_expander *x, const uint8_t *record, size
     return status;
 }
 
+cra_expand_status cra_expander_feed_frames(cra_expander *x, const uint8_t *data, size_t length, size_t *end) {
+    cra_expand_status status = CRA_FED;
+    cra_frame frame;
+    *end = 0;
+    while (cra_frame_at(data + *end, length - *end, &frame)) {
+        const char *reason;
+        if (frame.length > 0 && frame.content[0] >= CRA_EVENTS && frame.content[0] <= CRA_FORGET) {
+            status = write_record(x, frame.content, frame.length, &reason);
+        }
+        if (status == CRA_NO_MEMORY) break;
+        if (status == CRA_REFUSED) count(&x->refused, 1);
+        status = CRA_FED;
+        *end += CRA_FRAME + frame.length;
+    }
+    seal(x);
+    return status;
+}
+
 /* Draining a ring */
 
 cra_expand_status cra_expander_drain(cra_expander *x, cra_ring *ring, size_t max_bytes, uint64_t *taken) {
     cra_expand_status status = CRA_FED;
     *taken = 0;
-    while (x->writer.length < max_bytes) {
+    while (x->writer.length + x->frames_length < max_bytes) {
         const uint8_t *record;
         const char *reason;
         uint32_t length;

@@ -48,6 +48,10 @@ typedef struct {
     cra_run *runs;
     size_t run_count, run_capacity;
     uint64_t pending_records, pending_events;
+    bool omits_lines; /* events are counted and not made, and chains stand still */
+    bool keeps_frames;
+    uint8_t *frames; /* of the records that were taken; see frames.h */
+    size_t frames_length, frames_capacity;
     _Atomic bool interrupted; /* tells `cra_expander_run` to return */
 } cra_expander;
 
@@ -68,7 +72,11 @@ void cra_expander_free(cra_expander *expander);
 /* CRA_FED, CRA_REFUSED (`reason` says why) or CRA_NO_MEMORY; in the last two nothing has changed. */
 cra_expand_status cra_expander_feed(cra_expander *expander, const uint8_t *record, size_t length, const char **reason);
 
-/* Feeds what `ring` holds until `max_bytes` of lines are pending or nothing is left; `taken` counts records, refused ones included.
+/* Feeds the records among frames, passes over what is none, and counts in the expander what is refused. `end` is where the last whole
+ * frame ends. CRA_FED or CRA_NO_MEMORY. */
+cra_expand_status cra_expander_feed_frames(cra_expander *expander, const uint8_t *data, size_t length, size_t *end);
+
+/* Feeds what `ring` holds until `max_bytes` of lines and frames are pending or nothing is left; `taken` counts records, refused ones included.
  * CRA_FED, CRA_NO_MEMORY (the record stays in the ring), or CRA_DAMAGED_RING. */
 cra_expand_status cra_expander_drain(cra_expander *expander, cra_ring *ring, size_t max_bytes, uint64_t *taken);
 
@@ -79,7 +87,11 @@ cra_expand_status cra_expander_run(cra_expander *expander, cra_ring *ring, int64
 /* From any thread: has the `cra_expander_run` that is under way, or the next one, return. Whoever calls it wakes the ring, too. */
 void cra_expander_interrupt(cra_expander *expander);
 
-/* Forgets pending lines and runs. */
+/* Has lines made from now on. Sessions that are open go on from the new `heads`, which become the expander's as in `new`; one that is
+ * not in them has had no event. */
+void cra_expander_make_lines(cra_expander *expander, cra_chain_head *heads, size_t count);
+
+/* Forgets pending lines, runs and frames. */
 void cra_expander_clear(cra_expander *expander);
 
 /* The counts, for any thread; and one more record refused, for who feeds what it read elsewhere. */

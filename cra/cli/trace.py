@@ -216,7 +216,11 @@ def export(
 
 def _check_there(storage: str) -> None:
     """A store that is not there would be made."""
-    for scheme, kind, is_there in (("jsonl", "folder", Path.is_dir), ("sqlite", "file", Path.is_file)):
+    for scheme, kind, is_there in (
+        ("jsonl", "folder", Path.is_dir),
+        ("journal", "folder", Path.is_dir),
+        ("sqlite", "file", Path.is_file),
+    ):
         path = storage.removeprefix(f"{scheme}:///")
         if path != storage and not is_there(Path(path)):
             raise typer.BadParameter(f"there is no {kind} {path}", param_hint="--storage")

@@ -15,6 +15,7 @@ from typing import Final
 
 from cra.errors import InvalidTraceEvent
 from cra.ids import format_uuid
+from cra.reference.frames import FRAME, frame, whole_frame
 from cra.reference.records import (
     FIRST_EVENT,
     REQUEST,
@@ -39,6 +40,7 @@ Draft = tuple[str, str]
 
 _MAX_ID: Final = 2**128 - 1
 _NEW: Final[Head] = (0, GENESIS_HASH, 0)
+_RECORD_KINDS: Final = (b"\1", b"\2", b"\3", b"\4")
 
 
 class _Session:
@@ -56,9 +58,14 @@ class Expander:
 
     `heads` continues chains: a session id that is in it goes on from there when a record defines it. `records` and `events`
     count what was expanded, `refused` the records that `drain` met and could not expand.
+
+    Without `lines` events are counted and not made, which costs a fraction; chains stand still meanwhile. With `frames` the
+    records that were taken are kept as frames (`cra.reference.frames`), for who stores them as they are.
     """
 
-    def __init__(self, heads: Mapping[str, Head] | None = None) -> None:
+    def __init__(self, heads: Mapping[str, Head] | None = None, *, lines: bool = True, frames: bool = False) -> None:
+        self.lines = lines
+        self.frames = frames
         self.records = 0
         self.events = 0
         self.refused = 0
@@ -87,8 +94,24 @@ class Expander:
         else:
             session = self._find_session(decoded.session, decoded.define)
             self._chain(session, decoded, list(decoded.events))
+        if self.frames:
+            self._keep(frame(record))
         self.records += 1
         self._pending_records += 1
+
+    def feed_frames(self, data: bytes) -> int:
+        """Feed the records among the frames of `data`; returns where the last whole frame ends.
+
+        A record that `feed` would not take is counted in `refused` and changes nothing else. Frames that hold no record are
+        passed over.
+        """
+        at = 0
+        while (length := whole_frame(data, at)) >= 0:
+            content = data[at + FRAME.size : at + FRAME.size + length]
+            if content[:1] in _RECORD_KINDS:
+                self._feed_or_count(content)
+            at += FRAME.size + length
+        return at
 
     def drain(self, ring: Ring, max_bytes: int = BATCH_BYTES) -> int:
         """Feed what `ring` holds until `max_bytes` are pending or nothing is left; returns how many records were taken.
@@ -98,11 +121,19 @@ class Expander:
         taken = 0
         while self._pending_bytes < max_bytes and (record := ring.read()) is not None:
             taken += 1
-            try:
-                self.feed(record)
-            except InvalidTraceEvent:
-                self.refused += 1
+            self._feed_or_count(record)
         return taken
+
+    def make_lines(self, heads: Mapping[str, Head]) -> None:
+        """Make lines from now on. The sessions that are open go on from `heads`; one that is not in it has had no event."""
+        self.lines = True
+        for session in self._sessions.values():
+            session.head = heads.get(session.define[0], _NEW)
+        self._unopened = {name: head for name, head in heads.items() if name not in self._session_ids}
+
+    def omit_lines(self) -> None:
+        """Count events from now on, and make none. What is pending stays."""
+        self.lines = False
 
     def run(self, ring: Ring, timeout_s: float | None = None) -> bool:
         """Expand what `ring` holds and what comes, for the chains alone: lines are forgotten and the ring is freed at once.
@@ -132,14 +163,17 @@ class Expander:
             ring.wake()
 
     def take(self, position: int) -> Batch | None:
-        """What is pending, as a batch that reaches to `position` in the ring; None where no line is. Nothing is pending then."""
-        batch = Batch(b"".join(self._lines), self._runs, position) if self._lines else None
+        """What is pending, as a batch that reaches to `position` in the ring; None where that is nothing, as it is then."""
+        batch = None
+        if self._lines or self._frames:
+            data, frames = b"".join(self._lines), b"".join(self._frames)
+            batch = Batch(data, self._runs, position, frames, self._pending_events)
         self._forget_pending()
         return batch
 
     def discard(self) -> tuple[int, int]:
         """Forget the pending lines, keep the chains. Returns how many records and events were pending."""
-        counts = self._pending_records, len(self._lines)
+        counts = self._pending_records, self._pending_events
         self._forget_pending()
         return counts
 
@@ -150,8 +184,20 @@ class Expander:
     def _forget_pending(self) -> None:
         self._lines: list[bytes] = []
         self._runs: list[tuple[str, int, int]] = []
+        self._frames: list[bytes] = []
         self._pending_bytes = 0
         self._pending_records = 0
+        self._pending_events = 0
+
+    def _feed_or_count(self, record: bytes) -> None:
+        try:
+            self.feed(record)
+        except InvalidTraceEvent:
+            self.refused += 1
+
+    def _keep(self, data: bytes) -> None:
+        self._frames.append(data)
+        self._pending_bytes += len(data)
 
     def _find_session(self, number: int, define: Definition | None) -> _Session:
         """The session of a record. One that the record itself defines is not yet in the table."""
@@ -194,7 +240,22 @@ class Expander:
         yield "carp.resolution.completed", completed
 
     def _chain(self, session: _Session, record: EventsRecord | ResolveRecord, drafts: list[Draft]) -> None:
-        """Write and chain the events of a record. Timestamps of a session never decrease."""
+        """Count the events of a record and, where lines are made, write and chain them."""
+        session_id = session.define[0]
+        if self.lines:
+            self._write(session, record, drafts)
+        self.events += len(drafts)
+        self._pending_events += len(drafts)
+        if drafts and drafts[-1][0] == "session.ended":
+            self._sessions.pop(record.session, None)
+            self._session_ids.discard(session_id)
+        else:
+            self._sessions[record.session] = session
+            self._session_ids.add(session_id)
+        self._unopened.pop(session_id, None)
+
+    def _write(self, session: _Session, record: EventsRecord | ResolveRecord, drafts: list[Draft]) -> None:
+        """Timestamps of a session never decrease."""
         session_id, trace_id, session_span = session.define
         sequence, previous_hash, time_ns = session.head
         time_ns = max(time_ns, record.time_ns)
@@ -221,17 +282,9 @@ class Expander:
             sequence += 1
             previous_hash = event_hash
         self._pending_bytes += size
-        self.events += len(drafts)
+        session.head = (sequence, previous_hash, time_ns)
         if drafts:
             self._add_run(session_id, size, len(drafts))
-        if drafts and drafts[-1][0] == "session.ended":
-            self._sessions.pop(record.session, None)
-            self._session_ids.discard(session_id)
-        else:
-            self._sessions[record.session] = session
-            self._session_ids.add(session_id)
-            session.head = (sequence, previous_hash, time_ns)
-        self._unopened.pop(session_id, None)
 
     def _add_run(self, session_id: str, size: int, events: int) -> None:
         if self._runs and self._runs[-1][0] == session_id:

@@ -7,6 +7,7 @@ reorders or interprets events: what it returns is what it was given. `cra.testin
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -108,3 +109,41 @@ class AsyncStorageBackend(Protocol):
     async def flush(self, durable: bool) -> None: ...
 
     async def close(self) -> None: ...
+
+
+class ResumedRecords(Protocol):
+    """What a dead process wrote, for its recovery."""
+
+    def first_missing(self, frames: Sequence[bytes], within: int) -> int:
+        """The place of the first of these frames, which a ring of `within` bytes had in this order, that it lacks."""
+        ...
+
+    def append(self, frames: bytes) -> None:
+        """Store frames behind what there is: all of them, or none and a `StorageError`."""
+        ...
+
+
+@runtime_checkable
+class RecordStorage(StorageBackend, Protocol):
+    """A backend that would rather have the records than the events, and makes these when somebody reads them.
+
+    It has `takes_records`, True. Where nobody else wants events, none are made before they are read.
+    """
+
+    takes_records: bool
+
+    def append_records(self, frames: bytes) -> None:
+        """Store records that an expander took, in order, as frames (`cra.reference.frames`). As `append` in everything else."""
+        ...
+
+    def head(self, session_id: str) -> tuple[int, str, int] | None:
+        """Where the chain of an open session stands, after all that was appended; None where it has no events."""
+        ...
+
+    def write_as(self, series: str) -> None:
+        """Name what is written by this process, so that recovery finds it again. Called before anything is appended."""
+        ...
+
+    def resume(self, series: str) -> AbstractContextManager[ResumedRecords]:
+        """What a dead process wrote by that name, to store what it had recorded besides. Raises `StorageError`."""
+        ...

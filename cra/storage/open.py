@@ -15,8 +15,8 @@ from cra.storage.base import AsyncStorageBackend, StorageBackend
 
 Storage = str | StorageBackend | AsyncStorageBackend
 StorageSpec = Storage | Sequence[Storage]
-_LATER = ("postgresql", "journal")
-_USE = "use memory:, jsonl:, sqlite: or null:"
+_LATER = ("postgresql",)
+_USE = "use memory:, journal:, jsonl:, sqlite: or null:"
 
 
 def open_storage(spec: StorageSpec) -> list[StorageBackend]:
@@ -71,6 +71,10 @@ def _open_url(url: object) -> StorageBackend:
         from cra.storage.jsonl import JsonlStorage
 
         return JsonlStorage(_path("jsonl", "folder", "dir", rest))
+    if scheme == "journal":
+        from cra.storage.journal.backend import JournalStorage
+
+        return JournalStorage(_path("journal", "folder", "dir", rest))
     if scheme == "sqlite":
         from cra.storage.sqlite import SqliteStorage
 

@@ -44,15 +44,22 @@ def decode_line(line: bytes) -> Event:
 
 class Batch(Sequence[Event]):
     """The events of `data`, whole lines of the JSONL form. `runs` covers them in order; `position` is how far in the ring they
-    reach."""
+    reach.
 
-    __slots__ = ("_events", "_length", "data", "position", "runs")
+    `frames` are the records that they were made of, where somebody takes these. Where nobody takes lines there are none, and
+    `events` says how many there would be.
+    """
 
-    def __init__(self, data: bytes, runs: Sequence[Run], position: int) -> None:
+    __slots__ = ("_events", "_length", "data", "frames", "position", "runs")
+
+    def __init__(
+        self, data: bytes, runs: Sequence[Run], position: int, frames: bytes = b"", events: int | None = None
+    ) -> None:
         self.data = data
         self.runs = tuple(runs)
         self.position = position
-        self._length = sum(events for _, _, events in self.runs)
+        self.frames = frames
+        self._length = sum(events for _, _, events in self.runs) if events is None else events
         self._events: tuple[Event, ...] | None = None
 
     @property
@@ -69,8 +76,13 @@ class Batch(Sequence[Event]):
 
     @property
     def size(self) -> int:
-        """Bytes of all lines."""
-        return len(self.data)
+        """Bytes of all lines and frames."""
+        return len(self.data) + len(self.frames)
+
+    @property
+    def has_lines(self) -> bool:
+        """Whether its events can be looked at."""
+        return bool(self.data) or not self._length
 
     def __len__(self) -> int:
         return self._length

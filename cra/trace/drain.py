@@ -13,7 +13,7 @@ from typing import Final
 from cra.errors import StorageError
 from cra.hotpath import Expander, RingRoom
 from cra.trace.flushing import FlushLevel
-from cra.trace.outbox import LONGEST_PAUSE, Outbox
+from cra.trace.outbox import FIRST_PAUSE, LONGEST_PAUSE, Outbox
 from cra.trace.record import Record
 from cra.trace.record_queue import RecordQueue
 
@@ -97,7 +97,7 @@ class Drain:
             pause = self._advance(force)
             self._serve_flushes(failed=outbox.failures > failures)
             queue.drained()
-            if outbox.backlog < _BACKLOG_BYTES and self._ring.head != self._ring.position:
+            if outbox.backlog < _BACKLOG_BYTES and not outbox.unreadable and self._ring.head != self._ring.position:
                 return 0.0
             if queue.has_losses and queue.try_to_settle_losses():
                 return 0.0
@@ -106,7 +106,8 @@ class Drain:
             return pause
 
     def catch_up(self) -> None:
-        """Have the counts and the outbox know of what was expanded for nobody."""
+        """Have the counts and the outbox know of what was expanded for nobody; what is taken from the ring after this, is
+        taken for everybody who looks by now."""
         queue = self._queue
         with queue.lock:
             # As long as records come, a run ends for this alone, and the next one must not begin before.
@@ -123,7 +124,7 @@ class Drain:
         with self._queue.lock:
             self._is_running = not (
                 self._lookers
-                or self._outbox.wants_events
+                or self._outbox.wants_batches
                 or self._outbox.backlog
                 or self._queue.has_losses
                 or self.stored.is_wanted
@@ -133,13 +134,40 @@ class Drain:
 
     def _advance(self, force: bool) -> float | None:
         """Expand a batch if there is room for it, deliver, and free in the ring what every backend has."""
-        if self._outbox.backlog < _BACKLOG_BYTES:
-            self._expander.drain(self._ring, _BATCH_BYTES)
-            if not self._hand_over():
+        if self._outbox.backlog < _BACKLOG_BYTES and self._suits():
+            try:
+                self._expander.drain(self._ring, _BATCH_BYTES)
+            finally:
+                handed_over = self._hand_over()
+            if not handed_over:
                 return None
         pause = self._outbox.deliver(force)
         self._ring.free(self._outbox.position)
-        return pause
+        return FIRST_PAUSE if self._outbox.unreadable else pause
+
+    def _suits(self) -> bool:
+        """Have the expander make events if somebody looks at them, and none if nobody does; False while that cannot be had.
+
+        While none are made nobody computes where the chains stand. The backend that has all the records knows, once it has
+        them all.
+        """
+        expander, outbox = self._expander, self._outbox
+        with self._queue.lock:
+            wants_lines = outbox.wants_lines or not outbox.wants_records
+            if expander.lines and not wants_lines:
+                expander.omit_lines()
+            if expander.lines == wants_lines:
+                self._is_running = not wants_lines
+                return True
+        if outbox.backlog:
+            return False
+        try:
+            expander.make_lines(outbox.heads(expander.heads()))
+        except StorageError as error:
+            outbox.note_unreadable(error)
+            return False
+        outbox.unreadable = None
+        return True
 
     def _hand_over(self) -> bool:
         """Give what is expanded to the outbox, and count it; False when `close` gave up waiting and has counted it as lost."""
@@ -151,7 +179,7 @@ class Drain:
                 return False
             before = self.events
             self.expanded, self.refused, self.events = expander.records, expander.refused, expander.events
-            batch = expander.take(position) if outbox.wants_events else None
+            batch = expander.take(position) if outbox.wants_batches else None
             if batch is None:
                 expander.discard()
                 outbox.skip(self.events - before, position)

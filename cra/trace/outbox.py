@@ -8,12 +8,12 @@ of them have it. A batch is never changed, split or reordered.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from cra.errors import StorageError
-from cra.storage.base import StorageBackend
+from cra.storage.base import RecordStorage, StorageBackend
 from cra.storage.null import NullStorage
 from cra.timing.clock import NS_PER_SECOND, SystemClock
 from cra.trace.batch import Batch
@@ -37,6 +37,7 @@ class _Lane:
 
     def __init__(self, backend: StorageBackend) -> None:
         self.backend = backend
+        self._records = backend if isinstance(backend, RecordStorage) and backend.takes_records else None
         self.waiting: deque[Batch] = deque()
         self.stored = 0
         self.position = 0
@@ -50,7 +51,7 @@ class _Lane:
             if self.error is not None and not force and SystemClock.monotonic_ns() < self._retry_at:
                 return True
             try:
-                self.backend.append(self.waiting[0])
+                self._append(self.waiting[0])
             except Exception as error:
                 self.error = error
                 self.pause = min(max(self.pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
@@ -62,16 +63,36 @@ class _Lane:
             self.error, self.pause = None, 0.0
         return True
 
+    @property
+    def takes_records(self) -> bool:
+        """Whether it is given the records, and makes its events of them itself."""
+        return self._records is not None
+
+    def _append(self, batch: Batch) -> None:
+        if self._records is not None:
+            self._records.append_records(batch.frames)
+        elif len(batch):
+            self.backend.append(batch)
+
+    def head(self, session_id: str) -> tuple[int, str, int] | None:
+        """Where the chain of an open session stands in its backend, which takes records."""
+        return None if self._records is None else self._records.head(session_id)
+
 
 class Outbox:
     """The lanes of all backends; `total` counts the events put into them, `failures` the attempts to append that failed.
 
-    `position` is up to where in the ring every backend has everything.
+    `position` is up to where in the ring every backend has everything. `unreadable` says why the chains cannot be continued
+    from the records that a backend has, as long as they cannot.
     """
+
+    unreadable: StorageError | None = None
 
     def __init__(self, backends: Sequence[StorageBackend], broadcaster: Broadcaster) -> None:
         self._lanes = [_Lane(backend) for backend in backends]
-        self._keeping = not all(type(backend) is NullStorage for backend in backends)
+        keeping = [lane for lane in self._lanes if type(lane.backend) is not NullStorage]
+        self._keeps_lines = not all(lane.takes_records for lane in keeping)
+        self.wants_records = any(lane.takes_records for lane in keeping)
         self._broadcaster = broadcaster
         self._unpublished: deque[Batch] = deque()
         self.total = 0
@@ -79,9 +100,20 @@ class Outbox:
         self.failures = 0
 
     @property
-    def wants_events(self) -> bool:
-        """Whether anybody looks at the events; where not, they need not leave the expander."""
-        return self._keeping or self._broadcaster.has_subscribers
+    def wants_lines(self) -> bool:
+        """Whether anybody looks at the events; where not, they need not be made."""
+        return self._keeps_lines or self._broadcaster.has_subscribers
+
+    @property
+    def wants_batches(self) -> bool:
+        """Whether anybody takes what the expander has, events or records; where not, it need not leave it."""
+        return self.wants_records or self.wants_lines
+
+    def heads(self, sessions: Iterable[str]) -> dict[str, tuple[int, str, int]]:
+        """Where the chains of these sessions stand, from a backend that has their records. Raises `StorageError`."""
+        lane = next(lane for lane in self._lanes if lane.takes_records)
+        found = {session_id: lane.head(session_id) for session_id in sessions}
+        return {session_id: head for session_id, head in found.items() if head is not None}
 
     def add(self, batch: Batch, position: int) -> None:
         """Put sealed events into every lane."""
@@ -100,6 +132,11 @@ class Outbox:
             else:
                 lane.position = position
 
+    def note_unreadable(self, error: StorageError) -> None:
+        """The chains cannot be continued: it is tried again, and meanwhile is why nothing is stored."""
+        self.unreadable = error
+        self.failures += 1
+
     def deliver(self, force: bool = False) -> float | None:
         """Give every backend what it lacks; `force` tries one that fails at once instead of when its pause is over.
 
@@ -110,7 +147,9 @@ class Outbox:
         behind = [lane for lane in self._lanes if lane.waiting]
         unstored = max((len(lane.waiting) for lane in behind), default=0)
         while len(self._unpublished) > unstored:
-            self._broadcaster.publish(self._unpublished.popleft())
+            batch = self._unpublished.popleft()
+            if batch.has_lines:
+                self._broadcaster.publish(batch)
         self.position = min(lane.position for lane in self._lanes)
         return min((lane.pause for lane in behind), default=None)
 
@@ -129,6 +168,8 @@ class Outbox:
 
     def find_failure(self) -> StorageError | None:
         """Why the first failing backend does not take what waits for it; None while all of them do."""
+        if self.unreadable is not None:
+            return self.unreadable
         for lane in self._lanes:
             error = lane.error
             if error is not None:

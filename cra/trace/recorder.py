@@ -22,7 +22,7 @@ from cra.errors import StorageError
 from cra.hotpath import Expander, Ring, RingRoom
 from cra.ids import IdSource
 from cra.reference.ring_room import CLOSING_BYTES
-from cra.storage.base import StorageBackend
+from cra.storage.base import RecordStorage, StorageBackend
 from cra.timing.clock import NS_PER_SECOND, Clock, SystemClock
 from cra.trace.drain import Drain
 from cra.trace.drain_thread import DrainThread
@@ -108,7 +108,15 @@ class Recorder:
             explain=self._outbox.find_failure,
             definitions=None if self._file is None else self._file.definitions,
         )
-        self._drain = Drain(self.queue, Expander({} if heads is None else heads), self._outbox)
+        outbox = self._outbox
+        expander = Expander(
+            heads or {}, lines=outbox.wants_lines or not outbox.wants_records, frames=outbox.wants_records
+        )
+        self._drain = Drain(self.queue, expander, outbox)
+        if self._file is not None:
+            for backend in self._backends:
+                if isinstance(backend, RecordStorage):
+                    backend.write_as(self._file.path.stem)
         self._last_stats: RecorderStats | None = None
         _live.add(self)
 
@@ -194,7 +202,7 @@ class Recorder:
         queue = self.queue
         if queue.state == "forked":
             raise queue.refusal()
-        if queue.state == "open" and not self._outbox.wants_events:
+        if queue.state == "open" and not self._outbox.wants_batches:
             self._drain.catch_up()
         with queue.lock:
             return self._last_stats or self._count()

@@ -9,6 +9,7 @@ PROTOCOL: Execute (after a crash); ARCHITECTURE: The ring is a file.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from typing import Any
 
@@ -19,7 +20,7 @@ from cra.hotpath import Expander, canonical_json, encode_events, format_uuid, pa
 from cra.ids import IdSource
 from cra.reference.records import Definition, EventsRecord, Record, ResolveRecord, TemplateRecord, decode
 from cra.reference.ring_scan import NOT_COMMITTED, RingScan
-from cra.storage.base import StorageBackend
+from cra.storage.base import RecordStorage, ResumedRecords, StorageBackend
 from cra.timing.clock import Clock
 from cra.trace.batch import Batch
 from cra.trace.event import Event
@@ -97,8 +98,17 @@ def _recover_ring(
     ring = _Ring(scan, definitions.sessions, definitions.templates)
     readable = [backend for backend in backends if backend.readable]
     if readable:
-        total.events += ring.store(readable)
-        close_what_is_open(ring.sessions, readable, clock, ids, total)
+        with ExitStack() as stack:
+            resumed: dict[int, ResumedRecords] = {}
+            for index, backend in enumerate(readable):
+                if isinstance(backend, RecordStorage):
+                    resumed[index] = stack.enter_context(backend.resume(dead.path.stem))
+            stored = [ring.store_records(series) for series in resumed.values()]
+            takers = [backend for index, backend in enumerate(readable) if index not in resumed]
+            if takers:
+                stored.append(ring.store(takers))
+            total.events += max(stored)
+            close_what_is_open(ring.sessions, readable, clock, ids, total, resumed)
         for backend in readable:
             backend.flush(durable=backend.durable)
     damaged = ring.unreadable > 0 or any(torn.reason != NOT_COMMITTED for torn in scan.torn)
@@ -111,8 +121,11 @@ class _Ring:
     """The records of a dead ring, with what they refer to."""
 
     def __init__(self, scan: RingScan, sessions: dict[int, Definition], templates: dict[int, bytes]) -> None:
+        self.size = scan.size
         self.sessions = dict(sessions)
-        self.unreadable = 0
+        self._undecodable = 0
+        self._refused: set[int] = set()
+        self._defined_twice: set[int] = set()
         self._templates = templates
         self._sizes: dict[int, int] = {}
         self._records: list[tuple[bytes, Record, int]] = []  # bytes, decoded, number of events
@@ -122,13 +135,18 @@ class _Ring:
             try:
                 decoded = decode(found.data)
             except InvalidTraceEvent:
-                self.unreadable += 1
+                self._undecodable += 1
                 continue
             if isinstance(decoded, TemplateRecord):
                 self._note_template(decoded.number, found.data)
             elif isinstance(decoded, EventsRecord) and decoded.define is not None:
                 self.sessions[decoded.session] = decoded.define
             self._records.append((found.data, decoded, self._count(decoded)))
+
+    @property
+    def unreadable(self) -> int:
+        """How many records and definitions said nothing, or nothing that could be stored."""
+        return self._undecodable + len(self._refused) + len(self._defined_twice)
 
     def _note_template(self, number: int, record: bytes) -> None:
         decoded = decode(record)
@@ -141,6 +159,42 @@ class _Ring:
         if isinstance(record, ResolveRecord):
             return RESOLVE_EVENTS + self._sizes.get(record.template, 0) + len(record.injected) + len(record.cut)
         return 0
+
+    def store_records(self, series: ResumedRecords) -> int:
+        """Give what a dead process wrote the records that it lacks. Returns how many events they are."""
+        expander = Expander(lines=False, frames=True)
+        self._define(expander, self.sessions)
+        frames: list[bytes] = []
+        taken: list[Record] = []
+        events = [expander.events]
+        for place, (data, record, _) in enumerate(self._records):
+            try:
+                expander.feed(data)
+            except InvalidTraceEvent:
+                self._refused.add(place)
+                continue
+            batch = expander.take(0)
+            assert batch is not None
+            frames.append(batch.frames)
+            taken.append(record)
+            events.append(expander.events)
+        missing = series.first_missing(frames, self.size)
+        if missing < len(frames):
+            named = {record.session for record in taken[missing:] if isinstance(record, (EventsRecord, ResolveRecord))}
+            series.append(self._define(Expander(frames=True), named) + b"".join(frames[missing:]))
+        return events[-1] - events[missing]
+
+    def _define(self, expander: Expander, sessions: Iterable[int]) -> bytes:
+        """Have an expander know the templates and these sessions; what it was fed, where it keeps frames."""
+        for template in self._templates.values():
+            expander.feed(template)
+        for number in sorted(self.sessions.keys() & set(sessions)):
+            try:
+                expander.feed(encode_events(number, 0, 0, (), define=self.sessions[number]))
+            except InvalidTraceEvent:  # it is defined under another number, too; its records are refused later
+                self._defined_twice.add(number)
+        batch = expander.take(0)
+        return b"" if batch is None else batch.frames
 
     def store(self, backends: Sequence[StorageBackend]) -> int:
         """Give every backend what it lacks. Returns how many events that were, in the backend that lacked most."""
@@ -159,13 +213,7 @@ class _Ring:
             if head is not None:
                 heads[session_id] = head
         expander = Expander(heads)
-        for template in self._templates.values():
-            expander.feed(template)
-        for number in first:
-            try:
-                expander.feed(encode_events(number, 0, 0, (), define=self.sessions[number]))
-            except InvalidTraceEvent:  # it is defined under another number, too; its records are refused below
-                self.unreadable += 1
+        self._define(expander, first)
         stored = [_Progress(backend, last[index]) for index, backend in enumerate(backends)]
         for place, (data, record, _) in enumerate(self._records):
             if isinstance(record, (EventsRecord, ResolveRecord)) and place < first.get(record.session, 0):
@@ -173,7 +221,7 @@ class _Ring:
             try:
                 expander.feed(data)
             except InvalidTraceEvent:
-                self.unreadable += 1
+                self._refused.add(place)
             if place % _CHUNK == _CHUNK - 1:
                 _hand_over(expander, stored)
         _hand_over(expander, stored)
@@ -245,14 +293,20 @@ def close_what_is_open(
     clock: Clock,
     ids: IdSource,
     total: Recovery,
+    resumed: Mapping[int, ResumedRecords] | None = None,
 ) -> None:
-    """End the sessions that a dead process had open, and their executions, whose outcome nobody knows. `total` counts them."""
+    """End the sessions that a dead process had open, and their executions, whose outcome nobody knows. `total` counts them.
+
+    Those of the `backends` that are `resumed`, by their place, get records.
+    """
+    resumed = resumed or {}
+    closing = b""
     for number, define in sessions.items():
         newest = backends[0].last(define[0], 1)
         if not newest or newest[0].event_type == "session.ended":
             continue
         opened, started, actions = _open_executions(backends[0].events(define[0], types=_OF_EXECUTIONS))
-        expander = Expander({define[0]: _head(newest[0])})
+        expander = Expander({define[0]: _head(newest[0])}, frames=True)
         define_now: Definition | None = define
         now = clock.now_ns()
         for span_id, approved in opened.items():
@@ -275,10 +329,15 @@ def close_what_is_open(
         )
         batch = expander.take(0)
         assert batch is not None
-        for backend in backends:
-            backend.append(batch)
+        closing += batch.frames
+        for index, backend in enumerate(backends):
+            if index not in resumed:
+                backend.append(batch)
         total.sessions += 1
         total.executions += len(opened)
+    if closing:
+        for series in resumed.values():
+            series.append(closing)
 
 
 def _open_executions(events: Iterable[Event]) -> tuple[dict[str, Event], int, int]:

@@ -1,10 +1,10 @@
 """Kill a process that records, again and again, and see that nothing is missing.
 
-`python -m tests.fault.kills [--kills N] [--store sqlite]`. Each child opens a resolver over `jsonl:` or `sqlite:` with its ring
-on disk, resolves and executes as fast as it can, and says over a pipe which resolutions were returned to it. It is killed
-(SIGKILL) at a random moment. The next resolver in the same folder recovers: every resolution that was said is in the trace, once,
-each chain verifies and is complete, and sessions are closed. Prints what it did; exit code 1 when something is missing or when no
-kill did what it is for.
+`python -m tests.fault.kills [--kills N] [--store sqlite]`. Each child opens a resolver over `jsonl:`, `journal:` or `sqlite:`,
+its ring on disk, resolves and executes as fast as it can, and says over a pipe which resolutions were returned to it. It is
+killed (SIGKILL) at a random moment. The next resolver in the same folder recovers: every resolution that was said is in the
+trace, once, each chain verifies and is complete, and sessions are closed. Prints what it did; exit code 1 when something is
+missing or when no kill did what it is for.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import cra
+from cra.storage.journal.verify import verify_journal
 
 GOLDEN = Path(__file__).parents[1] / "data/golden/simple-resolve/atlas.json"
 GOAL = "Manage resources in the test environment, however often the process dies"
@@ -108,13 +109,16 @@ def check(folder: Path, url: str, session: str, resolutions: list[str], totals: 
         torn = [name for name in os.listdir(folder / "trace") if name.endswith(".torn")]
         totals["within a line of the file"] += bool(torn)
     assert [] == os.listdir(folder / "trace.ring"), "the ring was not removed"
+    if url.startswith("journal:"):
+        faults = verify_journal(folder / "trace").faults
+        assert not faults, faults
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
-    parser.add_argument("--store", choices=("jsonl", "sqlite"), default="jsonl")
+    parser.add_argument("--store", choices=("jsonl", "journal", "sqlite"), default="jsonl")
     options = parser.parse_args()
     rng = random.Random(options.seed)
     totals: dict[str, Any] = dict.fromkeys(
@@ -131,7 +135,13 @@ def main() -> int:
             print(f"kill {number} of seed {options.seed}, {folder}: {error}", file=sys.stderr)
             return 1
         shutil.rmtree(folder)
-    summary = {"implementation": cra.implementation(), "kills": options.kills, "seed": options.seed, **totals}
+    summary = {
+        "implementation": cra.implementation(),
+        "store": options.store,
+        "kills": options.kills,
+        "seed": options.seed,
+        **totals,
+    }
     print(json.dumps(summary))
     return 0 if totals["with records waiting"] else 1
 

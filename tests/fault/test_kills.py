@@ -17,7 +17,7 @@ KILLS = (sys.executable, "-W", "ignore", "-m", "tests.fault.kills")
 SWITCHES = ("CRA_PURE_PYTHON", "CRA_REQUIRE_COMPILED")
 
 
-@pytest.mark.parametrize("store", ["jsonl", "sqlite"])
+@pytest.mark.parametrize("store", ["jsonl", "journal", "sqlite"])
 @pytest.mark.parametrize("switch", SWITCHES if BUILT else SWITCHES[:1])
 def test_what_was_returned_before_a_kill_is_in_the_recovered_trace(switch: str, store: str, seed: int) -> None:
     """Every resolution that was acknowledged, in chains that verify; and the kills came while there was something to lose."""

@@ -46,7 +46,7 @@ class TestOptions:
             ({"ring": "/dev/null/ring"}, StorageError, "folder '/dev/null/ring' for rings cannot be used"),
             ({"durability": "durable"}, StorageError, "'memory:' cannot make anything durable"),
             ({"storage": ["memory:", "null:"], "durability": "durable"}, StorageError, "cannot make anything durable"),
-            ({"storage": "journal:///x"}, StorageError, "not available"),
+            ({"storage": "postgresql:///x"}, StorageError, "not available"),
             ({"storage": []}, StorageError, "storage is"),
         ],
         ids=str,

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from cra.errors import StorageError
 from cra.storage.base import AsyncStorageBackend, StorageBackend
+from cra.storage.journal.backend import JournalStorage
 from cra.storage.jsonl import JsonlStorage
 from cra.storage.memory import MemoryStorage
 from cra.storage.null import NullStorage
@@ -72,14 +74,42 @@ class TestSqlite(OnDisk):
         return SqliteStorage(self.folder / "audit.db")
 
 
+class TestJournal(OnDisk):
+    """`journal:`, of which nothing can be taken out."""
+
+    def open(self) -> StorageBackend:
+        return JournalStorage(self.folder / "journal")
+
+    def test_count_and_delete(self, sessions: Any) -> None:
+        """Counts are of a session, or of all; one chain holds all sessions, so that none can be deleted."""
+        backend = self.open()
+        backend.append(sessions.events(0, 3) + sessions.events(1, 2))
+        assert (5, 3, 2) == (backend.count(), backend.count(sessions.id(0)), backend.count(sessions.id(1)))
+        with pytest.raises(StorageError, match="is one chain"):
+            backend.delete_session(sessions.id(0))
+        assert 5 == backend.count()
+        backend.close()
+
+    def test_an_iterator_may_be_left_unfinished(self, sessions: Any) -> None:
+        """Who reads the first event only holds nobody up."""
+        backend, events = self.open(), sessions.events(0, 6)
+        backend.append(events[:3])
+        unfinished = iter(backend.events(sessions.id(0)))
+        next(unfinished)
+        backend.append(events[3:])
+        assert events == list(backend.events(sessions.id(0)))
+        backend.close()
+
+
 @pytest.mark.parametrize(
     "make",
     [
         lambda path: MemoryStorage(),
         lambda path: JsonlStorage(path / "store"),
+        lambda path: JournalStorage(path / "store"),
         lambda path: SqliteStorage(path / "x.db"),
     ],
-    ids=["memory", "jsonl", "sqlite"],
+    ids=["memory", "jsonl", "journal", "sqlite"],
 )
 def test_what_was_stored_can_be_read_after_closing(
     make: Callable[[Path], StorageBackend], sessions: Any, tmp_path: Path

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cra.errors import StorageError
+from cra.storage.journal.backend import JournalStorage
 from cra.storage.jsonl import JsonlStorage
 from cra.storage.memory import MemoryStorage
 from cra.storage.null import NullStorage
@@ -36,6 +37,14 @@ def test_three_slashes_are_relative_and_four_absolute(tmp_path: Path, monkeypatc
         backend.close()
 
 
+def test_a_journal_is_a_folder_too(tmp_path: Path) -> None:
+    """It is made, and named by its URL."""
+    (journal,) = open_storage(f"journal:///{tmp_path}/a/b")
+    assert (JournalStorage, f"journal:///{tmp_path}/a/b") == (type(journal), journal.name)
+    assert (tmp_path / "a" / "b").is_dir()
+    journal.close()
+
+
 def test_backends_and_lists_of_both_are_taken_in_order(tmp_path: Path) -> None:
     """A backend is used as it is."""
     mine = MemoryStorage()
@@ -49,11 +58,9 @@ def test_backends_and_lists_of_both_are_taken_in_order(tmp_path: Path) -> None:
     [
         ("postgresql://user:secret@host/db", "storage 'postgresql:' is not available in this version; use memory:"),
         ("postgresql+psycopg://user:secret@host/db", "storage 'postgresql:' is not available in this version"),
-        (
-            "journal:///dir",
-            "storage 'journal:' is not available in this version; use memory:, jsonl:, sqlite: or null:",
-        ),
-        ("redis://user:secret@host", "storage 'redis:' is not known; use memory:, jsonl:, sqlite: or null:"),
+        ("journal:dir", "storage 'journal:' names a folder: write journal:///dir, or journal:////dir from the root"),
+        ("journal:///dir?segment=1", "storage 'journal:' takes no options: leave out everything from the . or # on"),
+        ("redis://user:secret@host", "storage 'redis:' is not known; use memory:, journal:, jsonl:, sqlite: or null:"),
         ("memory:///x", "storage 'memory:' takes nothing after the colon; write memory:"),
         ("null://", "storage 'null:' takes nothing after the colon; write null:"),
         ("traces", "a URL, not a path: for a folder write jsonl:///dir, or jsonl:////dir from the root"),
@@ -71,7 +78,7 @@ def test_backends_and_lists_of_both_are_taken_in_order(tmp_path: Path) -> None:
         ("sqlite:///audit.db?mode=ro", "storage 'sqlite:' takes no options: leave out everything from the . or # on"),
         ("sqlite:///:memory:", "storage 'sqlite:' is a file here; for a store in memory write memory:"),
         ("sqlite+pysqlite:///audit.db", "storage 'sqlite.pysqlite:' is not known"),
-        ([], "with at least one; use memory:, jsonl:, sqlite: or null:"),
+        ([], "with at least one; use memory:, journal:, jsonl:, sqlite: or null:"),
         (None, "storage is a URL, a StorageBackend or a list of them"),
         (42, "storage is a URL, a StorageBackend or a list of them"),
         ([42], "an object of type int is no storage: part of StorageBackend is missing"),
@@ -91,7 +98,7 @@ def test_what_was_opened_before_a_mistake_is_closed_again(tmp_path: Path, monkey
     for kind in (JsonlStorage, MemoryStorage):
         monkeypatch.setattr(kind, "close", lambda self: closed.append(self))
     with pytest.raises(StorageError):
-        open_storage([MemoryStorage(), f"jsonl:///{tmp_path}", "journal:///x"])
+        open_storage([MemoryStorage(), f"jsonl:///{tmp_path}", "postgresql:///x"])
     assert [JsonlStorage] == [type(backend) for backend in closed]
 
 

@@ -1,0 +1,297 @@
+"""The native store: a folder of segments, as a `StorageBackend`.
+
+The recorder gives it records, and events are made of them when they are read. What came as events is kept as events. Several
+processes may share a folder, each writes a series of its own. It never changes or leaves out anything that it has taken.
+ARCHITECTURE: Journal; docs/formats/journal.md.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from cra.errors import StorageError
+from cra.ids import UUID_PATTERN
+from cra.reference.chain import Anchor
+from cra.reference.expander import Head
+from cra.storage.base import StorageHealth
+from cra.storage.chunks import chunks_of
+from cra.storage.journal import entries
+from cra.storage.journal.adoption import Repair, adopt_dead
+from cra.storage.journal.compression import check_available
+from cra.storage.journal.entries import Lines
+from cra.storage.journal.lock import SeriesLock
+from cra.storage.journal.names import is_series, new_series
+from cra.storage.journal.reading import Reader
+from cra.storage.journal.resumed import ResumedSeries
+from cra.storage.journal.retention import Gravedigger, Retention
+from cra.storage.journal.series import Rotation, Series, sync_files, sync_folder
+from cra.storage.journal.tombstones import Note, encode_note
+from cra.timing.clock import Clock, SystemClock
+from cra.trace.batch import decode_line
+from cra.trace.event import Event
+from cra.trace.worker import Worker
+
+
+class JournalStorage:
+    """The journal in `folder`, made if need be. Raises `StorageError` if it cannot be used.
+
+    `repairs` tells which segments that somebody left had a torn end, and where the torn bytes are now.
+    """
+
+    durable = True
+    readable = True
+    takes_records = True
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        rotation: Rotation | None = None,
+        retention: Retention | None = None,
+        compress: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        self.location = Path(folder)
+        self.name = f"journal:///{self.location}"
+        self._clock = clock or SystemClock()
+        self._rotation = rotation or Rotation()
+        self._lock = threading.RLock()
+        self._burying = threading.Lock()  # taken before the other one, never after
+        self._series = self._new_series(new_series())
+        self._reader = Reader(self.location, self._limits)
+        self._poison: str | None = None
+        self._closed = False
+        self._trouble: str | None = None
+        self._adopted: dict[str, SeriesLock] = {}
+        self.repairs: tuple[Repair, ...] = ()
+        self._keeper: Worker | None = None
+        self._gravedigger: Gravedigger | None = None
+        self._compresses = compress
+        if compress:
+            check_available()
+        if retention is not None or compress:
+            own = lambda: self._series.name  # noqa: E731 - it may be renamed as long as it is empty
+            self._gravedigger = Gravedigger(self.location, retention or Retention(), self._clock, own, self._write_note)
+            self._keeper = Worker(self._keep, "cra-journal")
+        try:
+            self.location.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for lock, repairs in adopt_dead(self.location, self._clock):
+                # Kept until recovery is over: what a ring has belongs behind it, and retention must not take what says how much
+                # of that is there.
+                self._adopted[lock.series] = lock
+                self.repairs += tuple(repairs)
+        except OSError as error:
+            self._let_go_of_adopted()
+            raise self._error("cannot be opened", error) from error
+
+    def write_as(self, series: str) -> None:
+        """Call the series of this process so, as long as nothing is written: after its ring, so that recovery knows it."""
+        if is_series(series):
+            with self._lock:
+                if self._series.current is None:
+                    self._series = self._new_series(series)
+
+    @contextmanager
+    def resume(self, series: str) -> Iterator[ResumedSeries]:
+        """The series of a dead process, to store what its ring had besides. Raises `StorageError`."""
+        with self._lock:
+            self._check_open()
+            lock = self._adopted.pop(series, None)
+        with ResumedSeries(self.location, series, self._clock, lock) as resumed:
+            yield resumed
+        with self._lock:
+            self._series.dirty += resumed.written
+
+    def append(self, batch: Sequence[Event]) -> None:
+        """Store events that come as events: all of them, or none and a `StorageError`."""
+        self.append_records(
+            b"".join(
+                entries.lines_entry(
+                    Lines(session_id, decode_line(lines[: lines.index(b"\n") + 1]).sequence, events, lines)
+                )
+                for session_id, lines, events, _ in chunks_of(batch)
+            )
+        )
+
+    def append_records(self, frames: bytes) -> None:
+        """Store records that an expander took, as frames (`cra.reference.frames`): all of them, or none and a `StorageError`."""
+        if not frames:
+            return
+        with self._lock:
+            self._check_open()
+            if self._adopted:
+                self._let_go_of_adopted()
+            is_first = self._series.current is None
+            sealed = len(self._series.dirty)
+            try:
+                self._series.append(frames)
+            except OSError as error:
+                raise self._error("cannot be written", error) from error
+            if is_first or len(self._series.dirty) > sealed:
+                self._wake_keeper()
+
+    def apply_retention(self) -> int:
+        """Bury now what retention takes, which is otherwise done in the background with the first record and whenever a
+        segment is full; returns how many segments went. Raises `StorageError`."""
+        if self._gravedigger is None:
+            return 0
+        with self._burying:
+            try:
+                return self._gravedigger.bury()
+            except OSError as error:
+                raise self._error("cannot let go of old segments", error) from error
+
+    def compress_sealed(self) -> int:
+        """Compress now, where the journal was opened with `compress`, what is otherwise compressed in the background, too;
+        returns how many segments were. Raises `StorageError`."""
+        if self._gravedigger is None or not self._compresses:
+            return 0
+        with self._burying:
+            try:
+                return self._gravedigger.compress()
+            except OSError as error:
+                raise self._error("cannot compress a segment", error) from error
+
+    def anchor(self, session_id: str) -> Anchor | None:
+        """The last event of a session that retention took, for `cra.verify_chain`; None for one that is whole."""
+        head = self._reader.anchor(_checked(session_id))
+        return None if head is None or head[0] == 0 else (session_id, head[0] - 1, head[1])
+
+    def head(self, session_id: str) -> Head | None:
+        """Where the chain of an open session stands, which is computed from its records; None where it has no events."""
+        return self._reader.head(session_id)
+
+    def events(self, session_id: str, *, after: int = -1, types: Collection[str] | None = None) -> Iterator[Event]:
+        """A session's events as of now, in order, made of its records one stretch at a time."""
+        lines = self._reader.lines(_checked(session_id))
+        marks = None if types is None else [b'"event_type":"%b"' % name.encode(errors="replace") for name in types]
+        return (
+            event
+            for some in lines
+            if marks is None or any(mark in some for mark in marks)
+            for line in some.splitlines(keepends=True)
+            if marks is None or any(mark in line for mark in marks)
+            if (event := decode_line(line)).sequence > after and (types is None or event.event_type in types)
+        )
+
+    def sessions(self) -> list[str]:
+        """The ids of the sessions that have events, oldest first."""
+        return self._reader.sessions()
+
+    def last(self, session_id: str, n: int) -> list[Event]:
+        """The session's last `n` events, in order. Its chain has to be computed from its first event on; only these are
+        decoded."""
+        kept: deque[tuple[bytes, int]] = deque()
+        lines = 0
+        for some in self._reader.lines(_checked(session_id)):
+            kept.append((some, some.count(b"\n")))
+            lines += kept[-1][1]
+            while lines - kept[0][1] >= max(1, n):
+                lines -= kept.popleft()[1]
+        newest = b"".join(some for some, _ in kept).splitlines(keepends=True)
+        return [decode_line(line) for line in newest[-n:]] if n > 0 else []
+
+    def count(self, session_id: str | None = None) -> int:
+        """The number of events of a session, or of all."""
+        return self._reader.count_all() if session_id is None else self._reader.count(_checked(session_id))
+
+    def delete_session(self, session_id: str) -> int:
+        """Raises `StorageError` for a session that is there: one chain holds all of them, and none can be taken out of it."""
+        if self._reader.count(_checked(session_id)):
+            raise StorageError(
+                f"storage '{self.name}' is one chain, of which no session can be taken out without breaking it; keep what has to"
+                " be deleted one by one in jsonl:///dir"
+            )
+        return 0
+
+    def health(self) -> StorageHealth:
+        """Not ok once an fsync has failed."""
+        details = [repair.sentence() for repair in self.repairs]
+        with self._lock:
+            details += [each for each in (self._trouble, self._poison) if each]
+            return StorageHealth(self.name, ok=self._poison is None, details=tuple(details))
+
+    def flush(self, durable: bool) -> None:
+        """Writes are never buffered here. `durable` fsyncs every segment written since, and the folder.
+
+        Raises `StorageError` if that fails, and from then on always, as does every write: what was written to a file whose fsync
+        failed may be gone, whatever a later fsync says.
+        """
+        with self._lock:
+            self._check_open()
+            if not durable:
+                return
+            try:
+                sync_files(self._series.dirty)
+                self._series.sync()
+                sync_folder(self.location)
+            except OSError as error:
+                self._poison = f"an fsync failed ({error.strerror}); what was stored before may not survive a power cut"
+                self._series.leave()
+                self._check_open()
+
+    def close(self) -> None:
+        """Seal the last segment. What was stored can still be read. Where the disk refuses, the next one who opens the folder
+        does it."""
+        if self._keeper is not None:
+            self._keeper.stop()
+        with self._burying, self._lock:
+            if not self._closed:
+                self._closed = True
+                self._let_go_of_adopted()
+                try:
+                    self._series.close()
+                except OSError:
+                    self._series.leave()
+
+    def _new_series(self, name: str) -> Series:
+        return Series(self.location, name, self._rotation, self._clock)
+
+    def _write_note(self, note: Note) -> None:
+        """Have the chain of this process say what a tombstone has to be; on the disk when this returns."""
+        self.append_records(encode_note(note))
+        self.flush(durable=True)
+
+    def _let_go_of_adopted(self) -> None:
+        while self._adopted:
+            self._adopted.popitem()[1].remove()
+
+    def _wake_keeper(self) -> None:
+        if self._keeper is not None:
+            self._keeper.wake()
+
+    def _keep(self) -> float | None:
+        """The keeper's step. What fails is tried again when the next segment is full."""
+        try:
+            if not self._closed:
+                self.apply_retention()
+                self.compress_sealed()
+            self._trouble = None
+        except StorageError as error:
+            self._trouble = error.message
+        return None
+
+    def _limits(self) -> dict[Path, int]:
+        with self._lock:
+            current = self._series.current
+            return {} if current is None else dict([current])
+
+    def _check_open(self) -> None:
+        if self._poison is not None:
+            raise StorageError(f"storage '{self.name}': {self._poison}; check the disk and create a new Resolver")
+        if self._closed:
+            raise StorageError(f"storage '{self.name}' is closed; open it again")
+
+    def _error(self, what: str, error: OSError) -> StorageError:
+        return StorageError(f"storage '{self.name}' {what}: {error.strerror}")
+
+
+def _checked(session_id: str) -> str:
+    if not UUID_PATTERN.fullmatch(session_id):
+        raise StorageError("a session id is a lower-case UUID")
+    return session_id

@@ -1,0 +1,101 @@
+"""The indexes of all segments in a folder, each made when somebody needs it, and the latest of them held.
+
+For any thread. A segment that is still written is indexed as far as it is whole, and from there on the next time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Final
+
+from cra.storage.journal.compression import Content, damaged, read_sealed
+from cra.storage.journal.index import Index, IndexBuilder, LinesPlace, Stretch, read_index, write_index
+from cra.storage.journal.names import SegmentFile
+
+_CHUNK: Final = 4 * 2**20
+_HELD: Final = 64
+
+
+class SegmentIndex:
+    """What an index says, by session."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self._stretches: dict[str, list[Stretch]] = {}
+        self._lines: dict[str, list[LinesPlace]] = {}
+        for stretch in index.sessions:
+            self._stretches.setdefault(stretch.session_id, []).append(stretch)
+        for place in index.lines:
+            self._lines.setdefault(place.session_id, []).append(place)
+
+    def stretches(self, session_id: str) -> list[Stretch]:
+        """Where the session's records are, in order."""
+        return self._stretches.get(session_id, [])
+
+    def lines(self, session_id: str) -> list[LinesPlace]:
+        """Where its events are that came as events, in order."""
+        return self._lines.get(session_id, [])
+
+    def sessions(self) -> set[str]:
+        """The sessions that have events here."""
+        return {stretch.session_id for stretch in self.index.sessions if stretch.records} | self._lines.keys()
+
+
+class Indexes:
+    """The indexes of segments, by their paths."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sealed: OrderedDict[Path, SegmentIndex] = OrderedDict()
+        self._growing: dict[Path, IndexBuilder] = {}
+
+    def of(self, segment: SegmentFile, limit: int | None = None, *, is_last: bool = False) -> SegmentIndex:
+        """The index of a segment, of its first `limit` bytes at most. Only the last of a series may end within a frame.
+
+        Raises `OSError` where it cannot be read, `StorageError` where it is damaged.
+        """
+        with self._lock:
+            known = self._sealed.get(segment.path)
+            if known is not None:
+                self._sealed.move_to_end(segment.path)
+                return known
+            index = self._find(segment, limit, is_last)
+            made = SegmentIndex(index)
+            if index.seal:
+                self._growing.pop(segment.path, None)
+                self._sealed[segment.path] = made
+                while len(self._sealed) > _HELD:
+                    self._sealed.popitem(last=False)
+            return made
+
+    def _find(self, segment: SegmentFile, limit: int | None, is_last: bool) -> Index:
+        sealed = None
+        if limit is None:
+            sealed = read_sealed(segment.path)
+            kept = None if sealed is None else read_index(segment.index_path, sealed.size, sealed.digest.hex())
+            if kept is not None:
+                return kept
+            # Of a segment that another process writes, what is there now may be cut back.
+            builder = IndexBuilder()
+        else:
+            builder = self._growing.setdefault(segment.path, IndexBuilder())
+        with Content(segment.path) as content:
+            _read_on(builder, content, content.size if limit is None else limit)
+            if builder.end < content.size and (sealed is not None or not is_last):
+                raise damaged(segment.path, builder.end)
+        index = builder.index()
+        if index.seal:
+            write_index(segment.index_path, index)
+        return index
+
+
+def _read_on(builder: IndexBuilder, content: Content, size: int) -> None:
+    chunk = _CHUNK
+    while builder.end < size:
+        data = content.read(builder.end, min(chunk, size - builder.end))
+        if not builder.feed(data):
+            if len(data) < chunk:
+                return  # what is there is no whole frame, or not yet
+            chunk *= 4

@@ -1,0 +1,85 @@
+"""The lock of a series: whoever holds it writes its segments, and nobody else. The kernel lets go of it when its process dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import weakref
+from contextlib import suppress
+from pathlib import Path
+
+from cra.storage.journal.names import LOCK
+
+
+class SeriesLock:
+    """The file beside the segments, which is there as long as a series is written. Made by `new_lock` and `dead_lock`."""
+
+    def __init__(self, path: Path, file: int) -> None:
+        self.series = path.name.removesuffix(LOCK)
+        self._path = path
+        self._file = file
+        _held.add(self)
+
+    def remove(self) -> None:
+        """The series is complete. Harmless when repeated."""
+        if self._file >= 0:
+            with suppress(OSError):
+                self._path.unlink()
+        self.leave()
+
+    def leave(self) -> None:
+        """Somebody else may have it, who sees to what is left. Harmless when repeated."""
+        file, self._file = self._file, -1
+        _held.discard(self)
+        if file >= 0:
+            os.close(file)
+
+
+def new_lock(folder: Path, series: str) -> SeriesLock:
+    """Lock a series that nobody writes. Raises `OSError`: `FileExistsError` where somebody does, or did when he died."""
+    path = folder / (series + LOCK)
+    # Under another name until it is locked: one that is seen and not locked belongs to somebody who died.
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        os.link(part, path)
+    except BaseException:
+        os.close(file)
+        raise
+    finally:
+        with suppress(OSError):
+            part.unlink()
+    return SeriesLock(path, file)
+
+
+def dead_lock(folder: Path, series: str) -> SeriesLock | None:
+    """Take over the lock of a series whose writer died; None where he lives, or somebody else was faster. Raises `OSError`."""
+    path = folder / (series + LOCK)
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(file), os.stat(path)):
+            return SeriesLock(path, file)
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except BaseException:
+        os.close(file)
+        raise
+    os.close(file)
+    return None
+
+
+# A forked child must not hold on to the locks of its parent, which would seem to live as long as the child.
+_held: weakref.WeakSet[SeriesLock] = weakref.WeakSet()
+
+
+def _let_go_in_child() -> None:  # pragma: no cover - runs in forked children only
+    for lock in list(_held):
+        lock.leave()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)

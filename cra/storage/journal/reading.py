@@ -1,0 +1,236 @@
+"""Sessions read back from a journal: their records are found by the indexes and expanded, a stretch at a time.
+
+What comes out is byte for byte what a store of events would hold, since expanding is a pure function of the records and their
+order. A session's chain is computed here and nowhere before: whoever reads a session begins at its first event, so nobody
+needs to know in between where its chain stands. For any thread; nothing is written but indexes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeVar
+
+from cra.errors import StorageError
+from cra.hotpath import Expander, scan_frames
+from cra.reference.expander import Head
+from cra.reference.frames import Place
+from cra.storage.journal import entries
+from cra.storage.journal.compression import Content, damaged
+from cra.storage.journal.index import LinesPlace, Stretch
+from cra.storage.journal.indexes import Indexes
+from cra.storage.journal.names import SegmentFile, TombstoneFile, look, segments, tombstones
+from cra.storage.journal.tombstones import Tombstone, read_tombstone
+
+Found = TypeVar("Found")
+_CHUNK: Final = 2**20
+_TRIES: Final = 10
+_AT_ONCE: Final = 64  # records that are expanded before their lines are given out
+
+
+class _Records(NamedTuple):
+    """The records of a session in one segment, and the templates that they may name from before."""
+
+    path: Path
+    stretch: Stretch
+    templates: tuple[Place, ...]
+
+
+class _Part(NamedTuple):
+    """Events of a session that follow each other, from the sequence `first` on: records of one series, or lines."""
+
+    first: int
+    records: tuple[_Records, ...] = ()
+    heads: Mapping[str, Head] = MappingProxyType({})
+    lines: tuple[Path, LinesPlace] | None = None
+
+
+class Reader:
+    """Reads the journal in `folder`. `limits` says of the segments that this process writes how much of them counts.
+
+    Methods raise `StorageError` for what cannot be read.
+    """
+
+    def __init__(self, folder: Path, limits: Callable[[], dict[Path, int]]) -> None:
+        self._folder = folder
+        self._limits = limits
+        self._indexes = Indexes()
+        self._stones: dict[Path, Tombstone] = {}
+
+    def sessions(self) -> list[str]:
+        """The ids of the sessions that have events, oldest first: UUIDv7 ids sort by time."""
+        return sorted(self._patiently(self._find_sessions))
+
+    def lines(self, session_id: str) -> Iterator[bytes]:
+        """The session's lines as of now, in order, some at a time."""
+        return self._expand(self._parts(session_id))
+
+    def count(self, session_id: str) -> int:
+        """How many events a session has. None of them is made."""
+        total = 0
+        for part in self._parts(session_id):
+            counter = Expander(lines=False)
+            for records in part.records:
+                for record in _records_of(records):
+                    counter.feed(record)
+            total += counter.events + (part.lines[1].events if part.lines else 0)
+        return total
+
+    def count_all(self) -> int:
+        """How many events there are. None of them is made."""
+        total = 0
+        limits = self._limits()
+        for series in self._series().values():
+            counter = Expander(lines=False)
+            for segment in series:
+                limit, is_last = limits.get(segment.path), segment is series[-1]
+                index = self._indexes.of(segment, limit, is_last=is_last).index
+                total += sum(place.events for place in index.lines)
+                with Content(segment.path) as content:
+                    for data in _pieces(content, segment.path, entries.HEADER_BYTES, index.size):
+                        counter.feed_frames(data)
+                        counter.discard()
+            total += counter.events
+        return total
+
+    def head(self, session_id: str) -> Head | None:
+        """Where the chain of a session that is open stands; None where it has no events, or has ended."""
+        for part in self._parts(session_id):
+            expander = Expander(part.heads)
+            for records in part.records:
+                for count, record in enumerate(_records_of(records)):
+                    expander.feed(record)
+                    if count % _AT_ONCE == 0:
+                        expander.discard()
+            if session_id in (heads := expander.heads()):
+                return heads[session_id]
+        return None
+
+    def anchor(self, session_id: str) -> Head | None:
+        """Where the chain of a session stood when its beginning went; None for one that is whole."""
+        heads = self._patiently(lambda: self._heads_at_cuts(session_id, tombstones(self._folder)))
+        return max(heads.values(), default=None)
+
+    def _find_sessions(self) -> set[str]:
+        found: set[str] = set()
+        limits = self._limits()
+        for series in self._series().values():
+            for segment in series:
+                is_last = segment is series[-1]
+                found |= self._indexes.of(segment, limits.get(segment.path), is_last=is_last).sessions()
+        return found
+
+    def _series(self) -> dict[str, list[SegmentFile]]:
+        try:
+            return segments(self._folder)
+        except OSError as error:
+            raise self._error(error) from error
+
+    def _heads_at_cuts(self, session_id: str, files: Mapping[str, TombstoneFile]) -> dict[str, Head]:
+        """Where the session's chain stood when segments went, by their series. Raises `OSError`."""
+        known = self._stones
+        stones = {one.path: known.get(one.path) or read_tombstone(one.path) for one in files.values()}
+        self._stones = stones
+        heads = {series: stones[file.path].heads for series, file in files.items()}
+        return {series: each[session_id] for series, each in heads.items() if session_id in each}
+
+    def _parts(self, session_id: str) -> list[_Part]:
+        """Where a session's events are, in order."""
+        return self._patiently(lambda: self._find_parts(session_id))
+
+    def _patiently(self, look: Callable[[], Found]) -> Found:
+        """Look again where retention took a file that had just been there."""
+        for _ in range(_TRIES):
+            with suppress(FileNotFoundError):
+                return look()
+        try:
+            return look()
+        except OSError as error:
+            raise self._error(error) from error
+
+    def _find_parts(self, session_id: str) -> list[_Part]:
+        parts: list[_Part] = []
+        limits = self._limits()
+        files = look(self._folder)  # at one moment: what is gone by now, a tombstone stands for
+        heads = self._heads_at_cuts(session_id, files.tombstones)
+        for series in files.segments.values():
+            records: list[_Records] = []
+            for segment in series:
+                index = self._indexes.of(segment, limits.get(segment.path), is_last=segment is series[-1])
+                templates = index.index.templates
+                records += (_Records(segment.path, one, templates) for one in index.stretches(session_id))
+                parts += (_Part(place.sequence, lines=(segment.path, place)) for place in index.lines(session_id))
+            if records:
+                _check_complete(series, files.tombstones.get(series[0].series))
+                head = heads.get(series[0].series)
+                parts.append(_Part(head[0] if head else 0, tuple(records), {session_id: head} if head else {}))
+        return sorted(parts, key=lambda part: part.first)
+
+    def _expand(self, parts: list[_Part]) -> Iterator[bytes]:
+        try:
+            for part in parts:
+                if part.lines is not None:
+                    yield _lines_of(*part.lines)
+                    continue
+                expander = Expander(part.heads)
+                for records in part.records:
+                    for count, record in enumerate(_records_of(records)):
+                        expander.feed(record)
+                        if count % _AT_ONCE == _AT_ONCE - 1 and (batch := expander.take(0)) is not None:
+                            yield batch.data
+                if (batch := expander.take(0)) is not None:
+                    yield batch.data
+        except OSError as error:
+            raise self._error(error) from error
+
+    def _error(self, error: OSError) -> StorageError:
+        return StorageError(f"the journal {os.fspath(self._folder)!r} cannot be read: {error.strerror}")
+
+
+def _check_complete(series: list[SegmentFile], stone: TombstoneFile | None) -> None:
+    """Whoever reads over a gap gets chains that nobody wrote."""
+    first = 0 if stone is None else stone.number + 1
+    for number, segment in enumerate(series, first):
+        if segment.number != number:
+            raise StorageError(f"segments before {segment.path.name} are missing; verify the journal")
+
+
+def _records_of(records: _Records) -> Iterator[bytes]:
+    """The records of a stretch, and the templates that come before and in between, in order."""
+    path, stretch, templates = records
+    with Content(path) as content:
+        for at, length in templates:
+            if at >= stretch.first:
+                break
+            (data,) = _pieces(content, path, at - entries.FRAME_BYTES, at + length)
+            yield data[entries.FRAME_BYTES :]
+        for data in _pieces(content, path, stretch.first, stretch.end):
+            places, _ = scan_frames(data, 0, stretch.number)
+            for at, length in places:
+                yield data[at : at + length]
+
+
+def _pieces(content: Content, path: Path, start: int, end: int) -> Iterator[bytes]:
+    """The frames of a segment from `start` to `end`, each piece whole frames."""
+    chunk = _CHUNK
+    while start < end:
+        data = content.read(start, min(chunk, end - start))
+        _, whole = scan_frames(data)
+        if whole:
+            yield data[:whole]
+        elif len(data) < chunk:
+            raise damaged(path, start)
+        else:
+            chunk *= 4
+        start += whole
+
+
+def _lines_of(path: Path, place: LinesPlace) -> bytes:
+    with Content(path) as content:
+        lines = entries.read_lines(content.read(place.at, place.length))
+    if lines is None:
+        raise StorageError(f"the segment {path.name} has changed since its index was made; verify the journal")
+    return lines.lines

@@ -1,0 +1,292 @@
+"""Recovery into a journal: what the ring had and the journal had not goes behind what it had, once, in the dead process's
+series."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cra
+from cra.errors import StorageError
+from cra.hotpath import scan_frames
+from cra.reference.frames import whole_frame
+from cra.storage.journal.backend import JournalStorage
+from cra.storage.journal.lock import new_lock
+from cra.storage.journal.names import new_series
+from cra.storage.journal.series import Rotation
+from cra.storage.journal.verify import verify_journal
+from cra.storage.jsonl import JsonlStorage
+from cra.storage.memory import MemoryStorage
+from cra.testing import SeededIds, VirtualClock
+from cra.trace.event import Event
+from cra.trace.recovery import recover
+from cra.trace.ring_folder import RingFolder
+from tests.support.journals import frames
+from tests.support.records import events, resolve, template
+
+ATLAS: dict[str, Any] = {
+    "atlas_version": "1.0",
+    "atlas_id": "com.example.a",
+    "version": "1.0.0",
+    "name": "A",
+    "description": "A",
+    "actions": [{"action_id": f"a.do{n}", "name": "Do", "description": "Do"} for n in range(3)],
+    "policies": [{"policy_id": "all", "type": "allow", "actions": ["a.do0", "a.do1"]}],
+}
+
+
+class Dying(JournalStorage):
+    """Takes the first `lives` records that it is given, then nothing, as if the process had died there; its lock stays behind."""
+
+    def __init__(self, folder: Path, lives: int, segment: int = 2**20) -> None:
+        super().__init__(folder, rotation=Rotation(max_bytes=segment))
+        self.lives = lives
+
+    def append_records(self, frames: bytes) -> None:
+        at = 0
+        while self.lives and at < len(frames):
+            behind = at + 8 + whole_frame(frames, at)
+            super().append_records(frames[at:behind])
+            self.lives -= 1
+            at = behind
+        if at < len(frames):
+            raise OSError("dead")
+
+    def close(self) -> None:
+        self._series.leave()
+
+
+def work(resolver: cra.Resolver) -> str:
+    """A session that resolves and executes, and one that is over."""
+    resolver.load_atlas(ATLAS)
+    resolver.register("a.do0", dict, inline=True)
+    with resolver.create_session("bot", "short") as short:
+        short.resolve("a lamp")
+    session = resolver.create_session("bot", "work")
+    for n in range(5):
+        resolution = session.resolve(f"lamp {n}: ünïcode")
+        session.execute("a.do0", {}, resolution=resolution)
+    return session.session_id
+
+
+def die(resolver: cra.Resolver) -> None:
+    """Let go of a resolver as a killed process does: without a word, its ring where it is."""
+    recorder = resolver._runtime.recorder
+    assert recorder._worker is not None
+    recorder._worker.stop()
+    recorder._worker.join(60)
+    recorder.queue.state = "forked"  # nothing enters any more, and nobody stores it
+    assert recorder._file is not None
+    recorder._file.leave()
+    for backend in resolver._backends:
+        backend.close()
+
+
+def lose(tmp_path: Path, *backends: Any) -> str:
+    """A resolver that died when its backends did; the session it had open."""
+    resolver = cra.Resolver(list(backends), ring=tmp_path / "ring", clock=VirtualClock(), ids=SeededIds(1))
+    session = work(resolver)
+    with suppress(StorageError):  # where the last one lived long enough
+        resolver.flush()
+    die(resolver)
+    return session
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> list[Event]:
+    """The events of the open session, as a process has them that does not die."""
+    with cra.Resolver("memory:", clock=VirtualClock(), ids=SeededIds(1)) as resolver:
+        return resolver.trace(work(resolver))
+
+
+def check(folder: Path, session: str, whole: list[Event]) -> dict[str, Any]:
+    """Recover, and hold what is there against what was recorded; the payload of `runtime.recovered`."""
+    with cra.Resolver(f"journal:///{folder}/trace", ring=folder / "ring") as resolver:
+        found = resolver.trace(session)
+        (recovered,) = [e.payload for e in resolver.trace(resolver.session_id) if "runtime.recovered" == e.event_type]
+        assert resolver.trace(session) == found
+    assert whole == found[: len(whole)]
+    assert ["session.ended"] == [event.event_type for event in found[len(whole) :]]
+    store = JournalStorage(folder / "trace")
+    for name in store.sessions():
+        assert cra.verify_chain(store.events(name)).valid
+        assert "session.ended" == store.last(name, 1)[0].event_type
+    store.close()
+    assert () == verify_journal(folder / "trace").faults
+    assert [] == os.listdir(folder / "ring")
+    return dict(recovered)
+
+
+@pytest.mark.parametrize("segment", [1, 2**20])
+@pytest.mark.parametrize("lives", range(32))
+def test_what_was_recorded_is_in_the_journal_once_wherever_the_process_died(
+    lives: int, segment: int, whole: list[Event], tmp_path: Path
+) -> None:
+    """After any record, with segments of one record and with one segment: the same bytes, nothing twice, no gap; then closed."""
+    session = lose(tmp_path, Dying(tmp_path / "trace", lives, segment))
+    before = sum(len(list(scan_frames(path.read_bytes(), 80)[0])) for path in (tmp_path / "trace").glob("*.segment"))
+    recovered = check(tmp_path, session, whole)
+    assert (1, 2, 0, 0, 0) == tuple(recovered[n] for n in ("rings", "sessions", "torn", "executions", "unreadable"))
+    assert (before > 0) == (lives > 0)
+    names = {path.name.partition(".")[0] for path in (tmp_path / "trace").glob("*.segment")}
+    assert 2 == len(names)  # the dead process's, and the one that recovered it
+
+
+def test_recovery_that_dies_starts_over(whole: list[Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it had stored what the ring had, or had closed what was open, too: nothing comes twice."""
+    session = lose(tmp_path, Dying(tmp_path / "trace", 9))
+
+    def refuse(*_: Any, **options: Any) -> None:
+        raise StorageError("injected")
+
+    for where in ("close_what_is_open", "DeadRing.remove"):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"cra.trace.recovery.{where}", refuse)
+            with pytest.raises(StorageError, match="injected"):
+                cra.Resolver(f"journal:///{tmp_path}/trace", ring=tmp_path / "ring")
+        assert 2 == len(os.listdir(tmp_path / "ring"))
+    check(tmp_path, session, whole)
+
+
+@pytest.mark.parametrize(("journal", "jsonl"), [(0, 12), (7, 30), (30, 3), (17, 0), (1000, 5)])
+def test_beside_another_store_each_gets_what_it_lacks(
+    journal: int, jsonl: int, whole: list[Event], tmp_path: Path
+) -> None:
+    """Both hold the same in the end, what was closed for the dead process included."""
+
+    class Lines(JsonlStorage):
+        lives = jsonl
+
+        def append(self, batch: Any) -> None:
+            given = list(batch)[: self.lives]
+            self.lives -= len(given)
+            super().append(given)
+            if len(given) < len(batch):
+                raise OSError("dead")
+
+    session = lose(tmp_path, Lines(tmp_path / "lines"), Dying(tmp_path / "trace", journal))
+    with cra.Resolver(
+        [f"journal:///{tmp_path}/trace", f"jsonl:///{tmp_path}/lines"], ring=tmp_path / "ring"
+    ) as resolver:
+        first, second = (list(backend.events(session)) for backend in resolver._backends)
+    assert first == second
+    assert whole == first[: len(whole)]
+    assert "session.ended" == first[-1].event_type
+    assert () == verify_journal(tmp_path / "trace").faults
+
+
+def test_a_series_is_gone_on_with_by_one_at_a_time(tmp_path: Path) -> None:
+    """While somebody has it, the next one is told to come again."""
+    store = JournalStorage(tmp_path)
+    name = new_series()
+    with store.resume(name) as resumed:
+        resumed.append(frames(events(("session.started", {}))))
+        with pytest.raises(cra.StorageLocked, match="is being mended by another process"), store.resume(name):
+            pass
+    store.flush(durable=True)
+    assert 1 == store.count()
+    store.close()
+
+
+def test_what_a_series_lacks_is_found_behind_its_last_record(tmp_path: Path) -> None:
+    """Of templates that its segments repeat as well."""
+    store = JournalStorage(tmp_path, rotation=Rotation(max_bytes=1))
+    name = "7-0000000000000001"
+    store.write_as(name)
+    records = [frames(each) for each in (events(), template(), resolve(n=1), resolve(n=2), template(2), resolve(n=3))]
+    for count, record in enumerate(records, 1):
+        store.append_records(record)
+        store._series.leave()
+        other = JournalStorage(tmp_path)
+        with other.resume(name) as resumed:
+            assert count == resumed.first_missing(records, 4096)
+            assert 0 == resumed.first_missing([], 4096)
+        other.close()
+        store = JournalStorage(tmp_path, rotation=Rotation(max_bytes=1))
+        with store._lock:
+            last = sorted(tmp_path.glob(f"{name}.*.segment"))[-1]
+            store.write_as(name)
+            store._series.go_on(last.read_bytes(), new_lock(tmp_path, name))
+    store.close()
+    assert () == verify_journal(tmp_path).faults
+
+
+def test_an_execution_that_was_running_is_closed_in_the_journal(tmp_path: Path) -> None:
+    """As unknown, by a record in the dead process's series."""
+    store = Dying(tmp_path / "trace", 10_000)
+    resolver = cra.Resolver(store, ring=tmp_path / "ring")
+    resolver.load_atlas(ATLAS)
+    session = resolver.create_session("bot", "work")
+
+    def stop() -> None:
+        die(resolver)
+        raise KeyboardInterrupt
+
+    resolver.register("a.do0", stop, inline=True)
+    resolution = session.resolve("x")
+    with pytest.raises(BaseException):  # noqa: B017, PT011 - whatever a dead runtime says
+        session.execute("a.do0", {}, resolution=resolution)
+    with cra.Resolver(f"journal:///{tmp_path}/trace", ring=tmp_path / "ring") as again:
+        trace = again.trace(session.session_id)
+    assert ["action.failed", "session.ended"] == [event.event_type for event in trace[-2:]]
+    assert "OUTCOME_UNKNOWN" == trace[-2].payload["error_code"]
+    assert cra.verify_chain(trace).valid
+    assert () == verify_journal(tmp_path / "trace").faults
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_what_says_nothing_is_counted_and_set_aside(beside: bool, tmp_path: Path) -> None:
+    """A record that is none, and one that names what nothing defined; the others are stored."""
+    rings = RingFolder(tmp_path / "ring")
+    file = rings.create(65_536)
+    for record in (events(("session.started", {})), b"\x09", resolve(n=1, number=9), template(), resolve(n=2)):
+        assert file.ring.put(record)
+    file.leave()
+    store, memory = JournalStorage(tmp_path / "trace"), MemoryStorage()
+    found = recover(rings, [store, memory] if beside else [store], VirtualClock(), SeededIds(3))
+    assert (1, 5, 2, 1) == (found.rings, found.records, found.torn, found.sessions)
+    assert 6 == store.count()
+    assert [beside * 6] == [memory.count()]
+    assert {".damaged"} == {path.suffix for path in (tmp_path / "ring").iterdir()}
+    store.close()
+    assert () == verify_journal(tmp_path / "trace").faults
+
+
+def test_a_series_that_cannot_be_gone_on_with_is_a_storage_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ring stays, and whoever comes next has the series again."""
+    store = JournalStorage(tmp_path)
+    real = os.writev
+    for call in ("listdir", "writev"):
+
+        def refuse(*_: Any) -> Any:
+            raise OSError(errno.EIO, "injected")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, call, refuse)
+            with (
+                pytest.raises(StorageError, match="cannot be gone on with: injected"),
+                store.resume(new_series()) as resumed,
+            ):
+                resumed.append(frames(events()))
+        assert [] == list(tmp_path.glob("*.segment"))
+    name = new_series()
+    with monkeypatch.context() as patched:
+        resuming = store.resume(name)
+        resumed = resuming.__enter__()
+        resumed.append(frames(events()))
+        patched.setattr(os, "writev", refuse)
+        with pytest.raises(StorageError, match="cannot be gone on with: injected"):
+            resuming.__exit__(None, None, None)
+    assert real is os.writev
+    JournalStorage(tmp_path).close()
+    assert () == verify_journal(tmp_path).faults
+    with store.resume("no-series") as resumed:
+        assert 0 == resumed.first_missing([frames(events())], 4096)
+    store.close()
