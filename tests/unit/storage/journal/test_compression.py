@@ -130,7 +130,7 @@ def test_where_compressing_fails_the_segment_stays(call: str, tmp_path: Path, mo
         raise OSError(errno.ENOSPC, "injected")
 
     with monkeypatch.context() as patched:
-        patched.setattr(os, call, refuse)
+        patched.setattr(Path if call == "unlink" else os, call, refuse)
         with pytest.raises(StorageError, match="injected"):
             store.compress_sealed()
     assert expected == list(store.events(FIRST))
