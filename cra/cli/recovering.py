@@ -1,4 +1,4 @@
-"""`cra trace recover`: repairs a data folder while no runtime does.
+"""`cra trace recover`: repairs a store while no runtime does.
 
 What is done, and what is left alone: `cra.trace.repair`.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,8 +18,8 @@ from cra.cli.terminal import Cell, say, say_json, say_table, working
 from cra.errors import StorageError
 from cra.hotpath import RandomIds
 from cra.timing.clock import SystemClock
-from cra.trace.checkup import is_ring_folder
 from cra.trace.repair import Repaired, repair
+from cra.trace.store_kind import StoreKind, WrongStore, is_ring_folder
 
 _COUNTS = {
     "rings": "rings of processes that are gone",
@@ -31,9 +32,20 @@ _COUNTS = {
 }
 
 
+class Store(str, Enum):
+    """What `--store` takes."""
+
+    journal = "journal"
+    jsonl = "jsonl"
+    sqlite = "sqlite"
+
+
 def recover(
     folder: Annotated[
-        Path, typer.Argument(help="The folder of a jsonl: store.", exists=True, file_okay=False, metavar="DIR")
+        Path,
+        typer.Argument(
+            help="The folder of a journal: or jsonl: store, or the file of a sqlite: store.", exists=True, metavar="DIR"
+        ),
     ],
     ring: Annotated[
         Path | None,
@@ -48,12 +60,16 @@ def recover(
         bool,
         typer.Option(
             "--end-sessions",
-            help="End the sessions, too, that no ring knows and no process has open. Only where no process uses the store.",
+            help="End the sessions, too, that no ring knows and no process has open. Only where no process uses the store;"
+            " jsonl: only.",
         ),
     ] = False,
+    store: Annotated[
+        Store | None, typer.Option(help="The kind of the store, where nothing in DIR says so.", show_choices=True)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> int:
-    """Repair a data folder after a crash, without a runtime: what dead processes recorded is stored, torn tails are set aside.
+    """Repair a store after a crash, without a runtime: what dead processes recorded is stored, torn tails are set aside.
 
     Exit code 0 when everything could be repaired, 1 when something is left.
     """
@@ -63,7 +79,9 @@ def recover(
         )
     with working(f"recovering {folder}"):
         try:
-            done = repair(folder, ring, SystemClock(), RandomIds(), end_sessions=end_sessions)
+            done = repair(folder, ring, SystemClock(), RandomIds(), end_sessions=end_sessions, store=_kind(store))
+        except WrongStore as error:
+            raise typer.BadParameter(str(error), param_hint="DIR") from None
         except StorageError as error:
             raise StorageError(f"{error.message}; what is in the way: {_doctor(folder, ring)}") from error.__cause__
     if as_json:
@@ -72,6 +90,10 @@ def recover(
     else:
         _say(done, _doctor(folder, ring))
     return int(bool(done.refused))
+
+
+def _kind(store: Store | None) -> StoreKind | None:
+    return None if store is None else store.value
 
 
 def _doctor(folder: Path, ring: Path | None) -> str:

@@ -13,8 +13,9 @@ from pathlib import Path
 import msgspec
 
 from cra.reference.ring_scan import NOT_COMMITTED
-from cra.trace.ring_folder import DEFINITIONS, FOLDER, RING, rings_beside
+from cra.trace.ring_folder import rings_beside
 from cra.trace.ring_look import RingLook, RingsLook, look_at_rings
+from cra.trace.store_kind import is_ring_folder
 from cra.trace.store_look import SessionLook, StoreLook, look_at_store
 
 
@@ -54,17 +55,6 @@ def check(data: str | os.PathLike[str], rings: str | os.PathLike[str] | None = N
     )
     living = look.living_sessions | {session.session_id for session in store.sessions if session.locked}
     return Checkup(os.fspath(data), store, look, tuple(sorted(living - ended)), problems)
-
-
-def is_ring_folder(folder: str | os.PathLike[str]) -> bool:
-    """Whether a folder is one of rings, not a store: by its name, or by what is in it."""
-    if os.path.abspath(folder).endswith(FOLDER):
-        return True
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return False
-    return any(name.endswith((RING, DEFINITIONS)) for name in names)
 
 
 def _quoted(path: str | os.PathLike[str]) -> str:

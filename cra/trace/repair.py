@@ -1,4 +1,4 @@
-"""Repairing a data folder while no runtime does: what opening it would recover is recovered, and what is left over is removed.
+"""Repairing a store while no runtime does: what opening it would recover is recovered, and what is left over is removed.
 
 Used by `cra trace recover`. What is done is what a `Resolver` does when it opens the folder (`cra.trace.recovery`), but what
 cannot be repaired is noted and the rest repaired all the same. Interrupted anywhere, it can be run again. It destroys nothing
@@ -17,9 +17,12 @@ import msgspec
 from cra.errors import StorageError
 from cra.ids import IdSource
 from cra.reference.records import Definition
+from cra.storage.journal.adoption import Repair as SegmentRepair
+from cra.storage.journal.backend import JournalStorage
 from cra.storage.jsonl import JsonlStorage
 from cra.storage.lines import Repair
 from cra.storage.look import NotRegular, opened_to_look
+from cra.storage.sqlite import SqliteStorage
 from cra.timing.clock import Clock
 from cra.trace.definitions import read_definitions
 from cra.trace.own_session import record_recovery
@@ -27,7 +30,14 @@ from cra.trace.recovery import Recovery, close_what_is_open
 from cra.trace.recovery import recover as recover_rings
 from cra.trace.ring_folder import DAMAGED, DEFINITIONS, PART, RING, RingFolder, free_name, rings_beside, scan_file
 from cra.trace.ring_look import RingsLook, look_at_rings
+from cra.trace.store_kind import StoreKind, WrongStore, kinds_at, store_kind
 from cra.trace.store_look import look_at_store
+
+_OPEN: dict[StoreKind, Callable[[str | os.PathLike[str]], JsonlStorage | JournalStorage | SqliteStorage]] = {
+    "journal": JournalStorage,
+    "jsonl": JsonlStorage,
+    "sqlite": SqliteStorage,
+}
 
 
 class Living(msgspec.Struct, frozen=True):
@@ -53,7 +63,7 @@ class Repaired(msgspec.Struct, frozen=True):
     """
 
     recovery: Recovery
-    tails: tuple[Repair, ...]
+    tails: tuple[Repair | SegmentRepair, ...]
     ended: tuple[str, ...]
     set_aside: tuple[str, ...]
     removed: tuple[str, ...]
@@ -69,11 +79,14 @@ def repair(
     ids: IdSource,
     *,
     end_sessions: bool = False,
+    store: StoreKind | None = None,
 ) -> Repaired:
-    """Repair the store in a folder with what is in its rings (`rings`, or those beside it).
+    """Repair a store with what is in its rings (`rings`, or those beside it). `store` says its kind where nothing there does.
 
     With `end_sessions`, sessions without an end that no ring knows and no process has open are ended, too: only right where no
-    process uses the store with rings elsewhere, or without. Raises `StorageError` where the store itself cannot be used.
+    process uses the store with rings elsewhere, or without; of a `jsonl:` store alone. Raises `StorageError` where the store
+    itself cannot be used, and `WrongStore`, before anything is done, where it is not known which store that is: nothing is ever
+    recovered into another one than its own.
     """
     folder = Path(rings_beside(data) if rings is None else rings)
     refused: list[Refusal] = []
@@ -81,21 +94,36 @@ def repair(
     def refuse(path: Path, error: StorageError) -> None:
         refused.append(Refusal(os.fspath(path), error.message))
 
-    with closing(JsonlStorage(data)) as store:
+    before = look_at_rings(folder)
+    try:
+        kind = store_kind(data, store)
+    except OSError as error:
+        raise StorageError(f"{os.fspath(data)!r} cannot be looked at: {error.strerror}") from error
+    except WrongStore:
+        if store is not None or kinds_at(data) or before.rings or before.leftovers or before.strange:
+            raise
+        if before.problem is not None:
+            refuse(folder, StorageError(f"the folder cannot be listed: {before.problem}"))
+        return Repaired(Recovery(), (), (), (), (), (), tuple(refused), None)
+    if end_sessions and kind != "jsonl":
+        raise WrongStore(f"--end-sessions is for jsonl: stores, and {os.fspath(data)} is a {kind}: store; leave it out")
+    with closing(_OPEN[kind](data)) as backend:
         before = look_at_rings(folder)
         recovery, removed = Recovery(), []
         if before.problem is not None:
             refuse(folder, StorageError(f"the folder cannot be listed: {before.problem}"))
         elif before.rings or before.leftovers or before.strange:
-            recovery = recover_rings(RingFolder(folder), [store], clock, ids, refuse)
+            recovery = recover_rings(RingFolder(folder), [backend], clock, ids, refuse)
             removed = [name for name in look_at_rings(folder).leftovers if _remove(folder, name, refuse)]
         after = look_at_rings(folder)
-        ended = _end_sessions(store, after, clock, ids, recovery, refuse) if end_sessions else ()
+        ended: tuple[str, ...] = ()
+        if end_sessions and isinstance(backend, JsonlStorage):
+            ended = _end_sessions(backend, after, clock, ids, recovery, refuse)
         worth_telling = recovery.rings or recovery.sessions
-        session_id = record_recovery(recovery, [store], clock, ids) if worth_telling else None
+        session_id = record_recovery(recovery, [backend], clock, ids) if worth_telling else None
         return Repaired(
             recovery,
-            store.repairs,
+            () if isinstance(backend, SqliteStorage) else backend.repairs,
             ended,
             tuple(name for name in after.damaged if name not in before.damaged),
             tuple(removed),

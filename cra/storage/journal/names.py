@@ -21,6 +21,7 @@ TORN: Final = ".torn"
 _SERIES: Final = r"[0-9]+-[0-9a-f]{16}"
 _find_series: Final = re.compile(_SERIES).fullmatch
 _find_file: Final = re.compile(rf"({_SERIES})\.([0-9]{{8}})\.(segment|segment\.zst|index|gone)").fullmatch
+_begins_as_file: Final = re.compile(rf"{_SERIES}\.(lock\b|[0-9]{{8}}\.)").match
 MAX_NUMBER: Final = 10**8 - 1
 
 
@@ -61,6 +62,11 @@ def new_series() -> str:
 def is_series(name: str) -> bool:
     """Whether a series may be called so."""
     return _find_series(name) is not None
+
+
+def is_of_journal(name: str) -> bool:
+    """Whether a file that is called so is part of a journal, or was left or set aside by one."""
+    return _begins_as_file(name) is not None
 
 
 def segment_path(folder: Path, series: str, number: int) -> Path:

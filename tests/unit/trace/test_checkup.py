@@ -14,8 +14,9 @@ import pytest
 from cra.storage.jsonl import JsonlStorage
 from cra.testing import SeededIds, VirtualClock
 from cra.testing.traces import make_trace
-from cra.trace.checkup import Checkup, check, is_ring_folder
+from cra.trace.checkup import Checkup, check
 from cra.trace.repair import repair
+from cra.trace.store_kind import is_ring_folder
 from tests.support.crashes import contents, crash, file_of, open_work
 
 

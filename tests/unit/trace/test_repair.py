@@ -124,7 +124,7 @@ def test_what_cannot_be_read_is_set_aside_under_a_name_of_its_own(tmp_path: Path
     rings.mkdir()
     for number, name in enumerate(["1-a.ring.damaged", "1-a.ring.damaged-2", "1-a.ring", "1-a.defs"]):
         (rings / name).write_bytes(b"%d" % number)
-    done = repaired(data)
+    done = repaired(data, store="jsonl")
     assert (1, 1) == (done.recovery.rings, done.recovery.unreadable)
     assert ("1-a.defs.damaged", "1-a.ring.damaged-3") == done.set_aside
     assert {
@@ -165,7 +165,8 @@ def test_definitions_of_a_ring_that_was_set_aside_go_with_it(tmp_path: Path) -> 
     rings.mkdir()
     (rings / f"{name}.ring.damaged").write_bytes(b"x")
     (rings / f"{name}.defs").write_bytes(b"cra-defs\1\0\0\0")
-    assert ((f"{name}.defs.damaged",), ()) == (repaired(data).set_aside, repaired(data).removed)
+    done = repaired(data, store="jsonl")
+    assert ((f"{name}.defs.damaged",), ()) == (done.set_aside, done.removed)
 
 
 def test_what_cannot_be_removed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +180,7 @@ def test_what_cannot_be_removed_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "unlink", unlink)
-    (refusal,) = repaired(data).refused
+    (refusal,) = repaired(data, store="jsonl").refused
     assert Refusal(str(rings / f"{name}.part"), "it cannot be removed: Permission denied") == refusal
 
 
@@ -345,5 +346,5 @@ def test_leftovers_that_change_meanwhile_are_set_aside(tmp_path: Path, monkeypat
             "look_at_rings",
             lambda folder: type(look)(look.folder, leftovers=(f"{name}.part",), damaged=()),
         )
-        repaired(data)
+        repaired(data, store="jsonl")
     assert [f"{name}.part.damaged"] == os.listdir(rings)
