@@ -1,4 +1,4 @@
-"""`cra doctor --data`: the state of a data folder, for a person who has to decide what to do with it.
+"""`cra doctor --data`: the state of a store and its rings, for a person who has to decide what to do with it.
 
 What is looked at, and what a problem is: `cra.trace.checkup`. It prints.
 """
@@ -14,7 +14,9 @@ import msgspec
 from cra.cli import layout
 from cra.cli.terminal import Cell, on_screen, say, say_indented, say_json, say_table, working
 from cra.trace.checkup import Checkup, Problem, check
+from cra.trace.journal_look import JournalLook
 from cra.trace.ring_look import RingLook, RingsLook
+from cra.trace.sqlite_look import SqliteLook
 from cra.trace.store_look import StoreLook
 
 MOST_ALIKE = 3
@@ -22,7 +24,7 @@ _STATES = {"living": "green", "dead": "yellow", "unreadable": "red"}
 
 
 def check_data(data: Path, ring: Path | None, *, as_json: bool) -> int:
-    """Look at a data folder and print what was found: 0 when it is healthy, 1 when something needs attention."""
+    """Look at a store and print what was found: 0 when it is healthy, 1 when something needs attention."""
     with working(f"looking at {data}"):
         found = check(data, ring)
     if as_json:
@@ -34,7 +36,11 @@ def check_data(data: Path, ring: Path | None, *, as_json: bool) -> int:
 
 
 def _say(found: Checkup) -> None:
-    if found.store is not None:
+    if isinstance(found.store, JournalLook):
+        _say_journal(found.store, found)
+    elif isinstance(found.store, SqliteLook):
+        _say_sqlite(found.store, found)
+    elif found.store is not None:
         _say_store(found.store, found)
     if found.rings.rings:
         _say_rings(found.rings, found)
@@ -61,6 +67,40 @@ def _say_store(store: StoreLook, found: Checkup) -> None:
     if store.torn:
         rows.append(("torn tails set aside", len(store.torn)))
     say_table(f"Store {store.folder}", ("what", "count"), rows, numbers=("count",), folded=0)
+
+
+def _say_journal(store: JournalLook, found: Checkup) -> None:
+    states = [each.state for each in store.series]
+    rows = [
+        ("series", len(states)),
+        ("written by living processes", states.count("living")),
+        ("left by dead processes", states.count("dead")),
+        ("segments", store.segments),
+        ("bytes", store.bytes),
+        *_of_sessions(store, found),
+        ("not as written", len(store.faults)),
+    ]
+    if store.torn:
+        rows.append(("torn tails set aside", len(store.torn)))
+    say_table(f"Journal {store.folder}", ("what", "count"), rows, numbers=("count",), folded=0)
+
+
+def _say_sqlite(store: SqliteLook, found: Checkup) -> None:
+    rows = [
+        ("bytes", store.bytes),
+        ("bytes in its log", store.log_bytes),
+        *_of_sessions(store, found),
+        ("faults that SQLite finds", len(store.faults)),
+    ]
+    say_table(f"SQLite {store.file}", ("what", "count"), rows, numbers=("count",), folded=0)
+
+
+def _of_sessions(store: JournalLook | SqliteLook, found: Checkup) -> list[tuple[str, int]]:
+    """Sessions that a dead ring has are ended by its recovery; those that no ring knows stay without an end."""
+    known = found.rings.living_sessions | found.rings.dead_sessions
+    lost = sum(not (each.ended or each.session_id in known) for each in store.sessions)
+    rows = [("sessions", len(store.sessions)), ("open now", len(found.open_sessions)), ("events", store.events)]
+    return [*rows, ("without an end, in no ring", lost)] if lost else rows
 
 
 def _say_rings(look: RingsLook, found: Checkup) -> None:

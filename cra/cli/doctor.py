@@ -17,6 +17,7 @@ import typer
 import cra
 from cra.cli.checkup import check_data
 from cra.cli.terminal import Cell, say_json, say_table
+from cra.trace.store_kind import is_database
 
 # Distribution → what it is for. The first group is required.
 _REQUIRED = {"msgspec": "core", "jsonschema-rs": "core"}
@@ -27,9 +28,9 @@ def doctor(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Look at this data folder instead: a jsonl: store, or a folder of rings.",
+            help="Look at this store instead: the folder of a journal: or jsonl: store, the file of a sqlite: store, or a folder"
+            " of rings.",
             exists=True,
-            file_okay=False,
             metavar="DIR",
         ),
     ] = None,
@@ -51,6 +52,8 @@ def doctor(
     It changes nothing. Exit code 0: healthy; 1: something needs attention.
     """
     if data is not None:
+        if data.is_file() and not is_database(data):
+            raise typer.BadParameter(f"'{data}' is a file, and no SQLite database", param_hint="--data")
         return check_data(data, ring, as_json=as_json)
     if ring is not None:
         raise typer.BadParameter("it says where the rings of --data DIR are; give that, too", param_hint="--ring")

@@ -1,10 +1,12 @@
-"""A checkup of a data folder: what there is, what is wrong with it, and for every problem the command that comes next.
+"""A checkup of a store: what there is, what is wrong with it, and for every problem the command that comes next.
 
-Used by `cra doctor --data`. It changes nothing. What it looks at: `cra.trace.ring_look`, `cra.trace.store_look`.
+Used by `cra doctor --data`. It changes nothing. What it looks at: `cra.trace.ring_look`, and
+`store_look`, `journal_look` or `sqlite_look` beside it.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 from collections.abc import Iterator
@@ -13,9 +15,13 @@ from pathlib import Path
 import msgspec
 
 from cra.reference.ring_scan import NOT_COMMITTED
-from cra.trace.ring_folder import rings_beside
+from cra.storage.journal.names import LOCK
+from cra.storage.jsonl import SUFFIX
+from cra.trace.journal_look import JournalLook, look_at_journal
+from cra.trace.ring_folder import RING, rings_beside
 from cra.trace.ring_look import RingLook, RingsLook, look_at_rings
-from cra.trace.store_kind import is_ring_folder
+from cra.trace.sqlite_look import SqliteLook, look_at_sqlite
+from cra.trace.store_kind import KINDS, Kind, StoreKind, is_ring_folder, kinds_at
 from cra.trace.store_look import SessionLook, StoreLook, look_at_store
 
 
@@ -29,10 +35,12 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Checkup(msgspec.Struct, frozen=True):
-    """A data folder. `store` is None of a folder of rings alone. `open_sessions` have no end and a process that lives."""
+    """A store and its rings. `kind` is that of the store, None where nothing says so; of a folder of rings alone it is
+    `rings`, and `store` is None. `open_sessions` have no end and a process that lives."""
 
     data: str
-    store: StoreLook | None
+    kind: Kind | None
+    store: StoreLook | JournalLook | SqliteLook | None
     rings: RingsLook
     open_sessions: tuple[str, ...]
     problems: tuple[Problem, ...]
@@ -44,17 +52,41 @@ def check(data: str | os.PathLike[str], rings: str | os.PathLike[str] | None = N
     if rings is None and is_ring_folder(data):
         look = look_at_rings(data)
         recover = f"cra trace recover STORE --ring {_quoted(data)}"
-        return Checkup(os.fspath(data), None, look, (), tuple(_of_rings(look, look.dead_sessions, recover)))
+        return Checkup(os.fspath(data), "rings", None, look, (), tuple(_of_rings(look, look.dead_sessions, recover)))
     look = look_at_rings(rings_beside(data) if rings is None else rings)
-    store = look_at_store(data, look.living_sessions)
+    kind = _kind(data)
     recover = f"cra trace recover {_quoted(data)}" + ("" if rings is None else f" --ring {_quoted(rings)}")
+    recover += " --store KIND" if kind is None else ""
+    store: StoreLook | JournalLook | SqliteLook
+    if kind == "journal":
+        store = look_at_journal(data, {ring.file.removesuffix(RING) for ring in look.rings if ring.state == "living"})
+        of_store = _of_journal(store, recover)
+    elif kind == "sqlite":
+        store = look_at_sqlite(data)
+        of_store = _of_sqlite(store, recover)
+    else:
+        store = look_at_store(data, look.living_sessions)
+        of_store = _of_store(store, look, recover)
+        if kind is None and look.rings:
+            of_store = itertools.chain(_of_unknown(store), of_store)
     ended = {session.session_id for session in store.sessions if session.ended}
     problems = (
-        *_of_store(store, look, recover),
+        *of_store,
         *_of_rings(look, look.dead_sessions - ended, recover),
     )
-    living = look.living_sessions | {session.session_id for session in store.sessions if session.locked}
-    return Checkup(os.fspath(data), store, look, tuple(sorted(living - ended)), problems)
+    living = look.living_sessions
+    if isinstance(store, StoreLook):
+        living |= {session.session_id for session in store.sessions if session.locked}
+    return Checkup(os.fspath(data), kind, store, look, tuple(sorted(living - ended)), problems)
+
+
+def _kind(data: str | os.PathLike[str]) -> StoreKind | None:
+    """What is looked at. Of a mix it is the journal, and the rest is strange there."""
+    try:
+        kinds = kinds_at(data)
+    except OSError:
+        return "sqlite" if os.path.isfile(data) else None
+    return next((kind for kind in KINDS if kind in kinds), None)
 
 
 def _quoted(path: str | os.PathLike[str]) -> str:
@@ -135,6 +167,51 @@ def _of_session(path: Path, session: SessionLook, *, known: bool, recover: str) 
     if session.events and not (session.ended or session.locked or known or session.fault):
         message = "the session has no end, no process has it open, and no ring knows it; rings elsewhere: look with --ring first"
         yield Problem(os.fspath(path), "no_end", message, f"{recover} --end-sessions")
+
+
+def _of_journal(store: JournalLook, recover: str) -> Iterator[Problem]:
+    folder = Path(store.folder)
+    keep = f"cp -a {_quoted(folder)} ELSEWHERE/"
+    if store.problem is not None:
+        yield Problem(
+            store.folder, "unreadable", f"the journal cannot be read: {store.problem}", f"ls -la {_quoted(folder)}"
+        )
+    for name, kind in store.strange.items():
+        path = folder / name
+        message = f"it is {kind} with a name of the journal's, which was not read for that; move it away first"
+        yield Problem(os.fspath(path), "not_regular", message, f"mv {_quoted(path)} ELSEWHERE/")
+    if store.strangers:
+        message = (
+            f"{_counted(len(store.strangers), 'file')} of a jsonl: store in the folder of a journal, which lacks what they say;"
+            " nothing is recovered before they are elsewhere, and `cra trace verify` reads them there"
+        )
+        yield Problem(store.folder, "mixed", message, f"mv {_quoted(folder)}/*{SUFFIX}* ELSEWHERE/")
+    for series in store.series:
+        if series.state == "dead":
+            torn = f", {_counted(series.torn_bytes, 'byte')} torn" if series.torn_bytes else ""
+            end = f"its last segment is not sealed{torn}" if series.unsealed else "nothing but its lock is left to do"
+            message = f"the process that wrote the series is gone; {end}"
+            yield Problem(os.fspath(folder / (series.unsealed or series.name + LOCK)), "dead_series", message, recover)
+    for fault in store.faults:
+        message = f"it is not what was written: {fault.message}; keep a copy, and compare it with an earlier one"
+        yield Problem(os.fspath(folder / fault.file), "chain", message, keep)
+
+
+def _of_sqlite(store: SqliteLook, recover: str) -> Iterator[Problem]:
+    if store.problem is not None:
+        next_step = recover if store.log_bytes else f"ls -l {_quoted(store.file)}"
+        yield Problem(store.file, "unreadable", f"the store cannot be read: {store.problem}", next_step)
+    for fault in store.faults:
+        message = f"SQLite finds a fault: {fault}; keep a copy, and save what is left"
+        yield Problem(store.file, "damaged_store", message, f"sqlite3 {_quoted(store.file)} .recover")
+
+
+def _of_unknown(store: StoreLook) -> Iterator[Problem]:
+    message = (
+        "nothing in it says what kind of store it is, and its rings do not say so; KIND is what the URL of the store begins with:"
+        f" {', '.join(KINDS)}"
+    )
+    yield Problem(store.folder, "unknown_store", message, f"cra trace recover {_quoted(store.folder)} --store KIND")
 
 
 def _of_damaged(folder: Path, names: tuple[str, ...]) -> Iterator[Problem]:

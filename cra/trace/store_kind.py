@@ -39,13 +39,19 @@ def kinds_at(path: str | os.PathLike[str]) -> frozenset[Kind]:
     for name in os.listdir(path):
         if is_of_journal(name):
             kinds.add("journal")
-        elif UUID_PATTERN.fullmatch(name.removesuffix(TORN).removesuffix(SUFFIX)) and SUFFIX in name:
+        elif is_session_file(name):
             kinds.add("jsonl")
         elif name.endswith((RING, DEFINITIONS)):
             kinds.add("rings")
     if not kinds and os.path.abspath(path).endswith(FOLDER):
         kinds.add("rings")
     return frozenset(kinds)
+
+
+def is_session_file(name: str) -> bool:
+    """Whether a file that is called so is a session's in a `jsonl:` store, or was torn from one."""
+    name = name.removesuffix(TORN)
+    return name.endswith(SUFFIX) and UUID_PATTERN.fullmatch(name.removesuffix(SUFFIX)) is not None
 
 
 def is_ring_folder(path: str | os.PathLike[str]) -> bool:
@@ -81,6 +87,14 @@ def store_kind(path: str | os.PathLike[str], stated: StoreKind | None = None) ->
             f"{os.fspath(path)} is no {kind}: store, which is a {'file' if kind == 'sqlite' else 'folder'}"
         )
     return kind
+
+
+def is_database(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins as one of SQLite's, or cannot be read. See `kinds_at`."""
+    try:
+        return _begins_with_header(path)
+    except OSError:
+        return True
 
 
 def _begins_with_header(path: str | os.PathLike[str]) -> bool:

@@ -69,7 +69,7 @@ def test_programs_get_everything(run, tmp_path: Path) -> None:
     code, out, _ = run("doctor", "--data", tmp_path / "trace", "--json")
     document = json.loads(out)
     assert (1, False, ["dead_ring"]) == (code, document["healthy"], [each["code"] for each in document["problems"]])
-    assert {"data", "healthy", "store", "rings", "open_sessions", "problems"} == document.keys()
+    assert {"data", "healthy", "kind", "store", "rings", "open_sessions", "problems"} == document.keys()
     (ring,) = document["rings"]["rings"]
     assert ("dead", os.getpid(), {}, None) == (ring["state"], ring["pid"], ring["torn"], ring["definitions"])
     assert session in ring["sessions"]

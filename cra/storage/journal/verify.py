@@ -6,7 +6,6 @@ either: whether the end of a series was cut off at a link, or a whole series tak
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from pathlib import Path
@@ -20,6 +19,7 @@ from cra.storage.journal.index import IndexBuilder, read_index
 from cra.storage.journal.names import LOCK, SegmentFile, segments, tombstones
 from cra.storage.journal.segment import Checked, check
 from cra.storage.journal.tombstones import Note, Tombstone, decode_tombstone, notes_of
+from cra.storage.look import NotRegular, is_locked, opened_to_look
 
 
 class JournalVerification(msgspec.Struct, frozen=True):
@@ -91,7 +91,7 @@ class _SeriesVerifier:
         found = [] if checked.fault is None else [checked.fault]
         found += self._in_place(segment, checked)
         if not (last and self._is_written):
-            found += _at_the_end(checked, len(data))
+            found += at_the_end(checked, len(data))
         if not found and checked.is_sealed:
             found += _of_index(segment, data)
         self._number = segment.number + 1
@@ -114,7 +114,8 @@ class _SeriesVerifier:
         return []
 
 
-def _at_the_end(checked: Checked, size: int) -> list[str]:
+def at_the_end(checked: Checked, size: int) -> list[str]:
+    """What is wrong with the end of a segment of `size` bytes that nobody writes."""
     if checked.whole < size:
         return [f"what is at offset {checked.whole} is no whole entry: it was changed, or torn"]
     return (
@@ -135,13 +136,7 @@ def _of_index(segment: SegmentFile, data: bytes) -> list[str]:
 def _is_written(folder: Path, series: str) -> bool:
     """Whether a living process holds the lock of a series."""
     try:
-        file = os.open(folder / (series + LOCK), os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
+        with opened_to_look(folder / (series + LOCK)) as file:
+            return is_locked(file)
+    except (FileNotFoundError, NotRegular):
         return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(file)
-    return False

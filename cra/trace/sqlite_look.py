@@ -1,0 +1,89 @@
+"""A look at a `sqlite:` store: how many events and sessions it has, and whether SQLite finds a fault in the file.
+
+Used by `cra doctor`. It changes nothing, and makes no file: where there is no write-ahead log, nobody has the file open, and it
+is read as one that does not change; where there is one, its index is only read. It raises over nothing that is in the file.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cra.storage.sqlite_file import APPLICATION_ID, BUSY_SECONDS, SCHEMA_VERSION, pragma
+from cra.trace.journal_look import StoredSession
+
+_FAULTS = 5
+_DAMAGE = (sqlite3.Error, UnicodeDecodeError)  # the message of an error may hold bytes of a damaged schema
+_SESSIONS = """
+    SELECT session_id, count(*), (
+        SELECT event_type FROM event WHERE session = number ORDER BY sequence DESC LIMIT 1)
+    FROM session JOIN event ON session = number GROUP BY number ORDER BY number"""
+
+
+class SqliteLook(msgspec.Struct, frozen=True):
+    """A SQLite file. `faults` are what `quick_check` finds, the first few of them; `log_bytes` is the size of its log.
+
+    `problem` says why it cannot be read, or that it is no store of this version, and then there is nothing else to say.
+    """
+
+    file: str
+    bytes: int = 0
+    log_bytes: int = 0
+    events: int = 0
+    sessions: tuple[StoredSession, ...] = ()
+    faults: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+def look_at_sqlite(path: str | os.PathLike[str]) -> SqliteLook:
+    """Look at a SQLite file, through."""
+    name, real = os.fspath(path), Path(os.path.realpath(path))
+    try:
+        size, log = real.stat().st_size, _size(real, "-wal")
+        if log and not os.path.exists(f"{real}-shm"):
+            problem = f"it has a write-ahead log without {name}-shm beside it, which cannot be read without making that"
+            return SqliteLook(name, size, log, problem=problem)
+        # Any other connection to a file with a log, even a read-only one, would make its -shm file, or write into it.
+        how = "readonly_shm=1" if log else "mode=ro" if _size(real, "-journal") else "immutable=1"
+        uri = f"{real.as_uri()}?mode=ro&{how}"
+        with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)) as database:
+            database.text_factory = lambda text: text.decode(errors="replace")
+            return _look(database, name, size, log)
+    except OSError as error:
+        return SqliteLook(name, problem=error.strerror)
+    except _DAMAGE as error:
+        return SqliteLook(name, size, log, problem=str(error))
+
+
+def _look(database: sqlite3.Connection, name: str, size: int, log: int) -> SqliteLook:
+    """Raises what `_DAMAGE` names."""
+    application, version = pragma(database, "application_id"), pragma(database, "user_version")
+    if application != APPLICATION_ID:
+        (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        problem = "it is a database of something else" if tables or application else None
+        return SqliteLook(name, size, log, problem=problem)
+    if version != SCHEMA_VERSION:
+        problem = f"it has schema version {version}, and this version of cra knows {SCHEMA_VERSION}"
+        return SqliteLook(name, size, log, problem=problem)
+    checked = [str(row[0]) for row in database.execute(f"PRAGMA quick_check({_FAULTS})")]
+    faults = [" ".join(each.split()) for each in checked if each != "ok"]
+    rows: list[Any] = []
+    try:
+        rows = database.execute(_SESSIONS).fetchall()
+    except _DAMAGE as error:
+        faults.append(str(error))
+    sessions = tuple(StoredSession(str(session_id), last == "session.ended") for session_id, _, last in rows)
+    return SqliteLook(name, size, log, sum(count for _, count, _ in rows), sessions, tuple(faults))
+
+
+def _size(path: Path, suffix: str) -> int:
+    """The size of a file beside the database; 0 where there is none. Raises `OSError`."""
+    try:
+        return os.stat(f"{path}{suffix}").st_size
+    except FileNotFoundError:
+        return 0
