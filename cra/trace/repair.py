@@ -108,7 +108,6 @@ def repair(
     if end_sessions and kind != "jsonl":
         raise WrongStore(f"--end-sessions is for jsonl: stores, and {os.fspath(data)} is a {kind}: store; leave it out")
     with closing(_OPEN[kind](data)) as backend:
-        before = look_at_rings(folder)
         recovery, removed = Recovery(), []
         if before.problem is not None:
             refuse(folder, StorageError(f"the folder cannot be listed: {before.problem}"))

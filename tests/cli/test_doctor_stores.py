@@ -19,10 +19,9 @@ from cra.cli import main
 from cra.storage.journal.backend import JournalStorage
 from cra.storage.jsonl import JsonlStorage
 from cra.storage.sqlite import SqliteStorage
-from cra.testing.traces import make_trace
 from tests.cli.test_doctor_data_command import Screen
-from tests.cli.test_recover_stores import PLAIN, RESOLVES, kill
 from tests.support.crashes import ATLAS, contents
+from tests.support.stores import PLAIN, RESOLVES, kill, written
 
 KINDS = ["journal", "sqlite"]
 
@@ -44,15 +43,6 @@ def looked(run, path: Path, *options: object) -> dict[str, Any]:
 def codes(found: dict[str, Any]) -> list[str]:
     """The kinds of the problems."""
     return [problem["code"] for problem in found["problems"]]
-
-
-def written(kind: str, path: Path, sessions: int = 3, end: bool = True) -> None:
-    """A store that was closed, with sessions of two or three events."""
-    storage = PLAIN[kind](path)
-    types = [("session.started", {}), ("a.b", {}), *([("session.ended", {})] if end else [])]
-    for number in range(1, sessions + 1):
-        storage.append(make_trace(types, session=number))
-    storage.close()
 
 
 @pytest.mark.parametrize("kind", KINDS)

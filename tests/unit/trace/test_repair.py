@@ -236,6 +236,7 @@ def test_rings_that_cannot_be_listed_are_named(tmp_path: Path) -> None:
     (tmp_path / "trace.ring").write_bytes(b"")
     refusal = Refusal(str(tmp_path / "trace.ring"), "the folder cannot be listed: Not a directory")
     assert (refusal,) == repaired(tmp_path / "trace").refused
+    assert (refusal,) == repaired(tmp_path / "trace", store="jsonl").refused
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "link"])
