@@ -23,6 +23,7 @@ from cra.errors import InvalidTraceEvent, StorageError, StorageLocked
 from cra.ids import UUID_PATTERN
 from cra.storage.base import StorageHealth
 from cra.storage.chunks import chunks_of
+from cra.storage.journal.names import is_of_journal
 from cra.storage.lines import (
     TORN,
     Repair,
@@ -64,6 +65,10 @@ class JsonlStorage:
         self.repairs: tuple[Repair, ...] = ()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            if any(map(is_of_journal, os.listdir(self.folder))):
+                raise StorageError(
+                    f"storage '{self.name}' is the folder of a journal, whose records it would take; use journal:///{self.folder}"
+                )
             self._repair_all()
         except OSError as error:
             raise self._error("cannot be opened", error) from error

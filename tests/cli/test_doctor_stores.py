@@ -21,7 +21,7 @@ from cra.storage.jsonl import JsonlStorage
 from cra.storage.sqlite import SqliteStorage
 from tests.cli.test_doctor_data_command import Screen
 from tests.support.crashes import ATLAS, contents
-from tests.support.stores import PLAIN, RESOLVES, kill, written
+from tests.support.stores import PLAIN, RESOLVES, kill, mix_in, written
 
 KINDS = ["journal", "sqlite"]
 
@@ -142,7 +142,7 @@ def test_a_changed_segment_is_named_with_the_place(run, tmp_path: Path) -> None:
 def test_jsonl_files_in_the_folder_of_a_journal_are_a_problem(run, tmp_path: Path) -> None:
     """With what to do, after which it is none."""
     written("journal", tmp_path / "store")
-    written("jsonl", tmp_path / "store", sessions=2)
+    mix_in(tmp_path / "store", sessions=2)
     found = looked(run, tmp_path / "store")
     assert ("journal", ["mixed"], 2) == (found["kind"], codes(found), len(found["store"]["strangers"]))
     command = found["problems"][0]["next"].replace("ELSEWHERE/", str(tmp_path))

@@ -13,11 +13,9 @@ import pytest
 
 import cra
 from cra.storage.journal.verify import verify_journal
-from cra.storage.jsonl import JsonlStorage
-from cra.testing.traces import make_trace
 from cra.trace.event import Event
 from tests.support.crashes import contents
-from tests.support.stores import PLAIN, RESOLVES, kill
+from tests.support.stores import PLAIN, RESOLVES, kill, mix_in
 
 
 @contextmanager
@@ -114,9 +112,7 @@ def test_a_mix_is_refused(run, tmp_path: Path) -> None:
     """A ring does not say to which of them it belongs."""
     path = tmp_path / "store"
     session_id = kill("journal", path)
-    stranger = JsonlStorage(path)
-    stranger.append(make_trace([("session.started", {})]))
-    stranger.close()
+    mix_in(path)
     before = contents(tmp_path)
     for options in ([], ["--store", "jsonl"], ["--store", "journal"]):
         code, out, err = run("trace", "recover", path, *options)

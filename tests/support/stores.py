@@ -83,3 +83,12 @@ def written(kind: str, path: Path, sessions: int = 3, end: bool = True) -> None:
     for number in range(1, sessions + 1):
         storage.append(make_trace(types, session=number))
     storage.close()
+
+
+def mix_in(folder: Path, sessions: int = 1) -> None:
+    """Put the files of a `jsonl:` store into a folder, as somebody may who moves files."""
+    other = folder.with_name("moved")
+    written("jsonl", other, sessions=sessions)
+    for file in other.iterdir():
+        file.rename(folder / file.name)
+    other.rmdir()

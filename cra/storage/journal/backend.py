@@ -31,6 +31,7 @@ from cra.storage.journal.resumed import ResumedSeries
 from cra.storage.journal.retention import Gravedigger, Retention
 from cra.storage.journal.series import Rotation, Series, sync_files, sync_folder
 from cra.storage.journal.tombstones import Note, encode_note
+from cra.storage.jsonl import SUFFIX
 from cra.timing.clock import Clock, SystemClock
 from cra.trace.batch import decode_line
 from cra.trace.event import Event
@@ -80,6 +81,11 @@ class JournalStorage:
             self._keeper = Worker(self._keep, "cra-journal")
         try:
             self.location.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if any(name.endswith(SUFFIX) for name in os.listdir(self.location)):
+                raise StorageError(
+                    f"storage '{self.name}' is the folder of a jsonl: store, whose records it would take; use"
+                    f" jsonl:///{self.location}"
+                )
             for lock, repairs in adopt_dead(self.location, self._clock):
                 # Kept until recovery is over: what a ring has belongs behind it, and retention must not take what says how much
                 # of that is there.

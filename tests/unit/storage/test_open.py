@@ -45,6 +45,18 @@ def test_a_journal_is_a_folder_too(tmp_path: Path) -> None:
     journal.close()
 
 
+@pytest.mark.parametrize(("first", "second"), [("journal", "jsonl"), ("jsonl", "journal")])
+def test_the_folder_of_another_store_is_refused(first: str, second: str, tmp_path: Path, sessions: Any) -> None:
+    """What its rings hold would be recovered into the wrong one; nothing is changed."""
+    (store,) = open_storage(f"{first}:///{tmp_path}/store")
+    store.append(sessions.events(0, 3))
+    store.close()
+    before = {path.name: path.read_bytes() for path in (tmp_path / "store").iterdir()}
+    with pytest.raises(StorageError, match=f"is the folder of a {first}.*use {first}:///"):
+        open_storage(f"{second}:///{tmp_path}/store")
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "store").iterdir()}
+
+
 def test_backends_and_lists_of_both_are_taken_in_order(tmp_path: Path) -> None:
     """A backend is used as it is."""
     mine = MemoryStorage()

@@ -25,7 +25,7 @@ from cra.trace.repair import repair
 from cra.trace.sqlite_look import SqliteLook, look_at_sqlite
 from cra.trace.store_kind import WrongStore
 from tests.support.crashes import ATLAS, contents
-from tests.support.stores import PLAIN, RESOLVES, kill, written
+from tests.support.stores import PLAIN, RESOLVES, kill, mix_in, written
 
 KINDS = ["journal", "sqlite"]
 SERIES = "1-0123456789abcdef"
@@ -95,7 +95,7 @@ def test_what_is_wrong_with_a_journal_says_where(tmp_path: Path) -> None:
     (data / f"{SERIES}.lock").write_bytes(b"")
     (data / f"{SERIES}.00000000.segment.zst").write_bytes(b"not zstd")
     (data / f"2{SERIES[1:]}.00000000.segment").write_bytes(segment.read_bytes()[:-9])
-    written("jsonl", data, sessions=1)
+    mix_in(data)
     (data / f"3{SERIES[1:]}.00000000.segment.torn").write_bytes(b"")
     with pytest.raises(StorageError):
         look_at_journal_strictly(data)
