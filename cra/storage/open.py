@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from inspect import iscoroutinefunction
-from typing import cast
+from typing import TypeGuard, cast
 
 from cra.errors import StorageError
 from cra.storage.base import AsyncStorageBackend, StorageBackend
@@ -16,6 +16,9 @@ from cra.storage.base import AsyncStorageBackend, StorageBackend
 Storage = str | StorageBackend | AsyncStorageBackend
 StorageSpec = Storage | Sequence[Storage]
 _LATER = ("postgresql",)
+_PARTS = tuple(StorageBackend.__annotations__) + tuple(
+    name for name, part in vars(StorageBackend).items() if callable(part) and not name.startswith("_")
+)
 _USE = "use memory:, journal:, jsonl:, sqlite: or null:"
 
 
@@ -25,13 +28,13 @@ def open_storage(spec: StorageSpec) -> list[StorageBackend]:
 
     Raises `StorageError` for what cannot be opened; backends opened here are closed again then.
     """
-    items = [spec] if isinstance(spec, str | StorageBackend) else spec
+    items: object = [spec] if isinstance(spec, str) or _is_backend(spec) else spec
     if not isinstance(items, Sequence) or not items:
         raise StorageError(f"storage is a URL, a StorageBackend or a list of them, with at least one; {_USE}")
     backends: list[StorageBackend] = []
     try:
         for item in items:
-            if not isinstance(item, StorageBackend):
+            if not _is_backend(item):
                 backends.append(_open_url(item))
             elif sum(item is other for other in items) > 1:
                 raise StorageError(f"storage '{item.name}' is given twice; give each backend once")
@@ -43,6 +46,11 @@ def open_storage(spec: StorageSpec) -> list[StorageBackend]:
                 backend.close()
         raise
     return backends
+
+
+def _is_backend(value: object) -> TypeGuard[StorageBackend]:
+    """Whether it has all parts. `isinstance` does not see those that a proxy has by its `__getattr__`, from Python 3.12 on."""
+    return not isinstance(value, type) and all(hasattr(value, name) for name in _PARTS)
 
 
 def _adapted(backend: StorageBackend) -> StorageBackend:
