@@ -358,8 +358,7 @@ class Session(SessionCore):
     def _record(self, events: tuple[NewEvent, ...], base: int | None) -> int:
         recorder = self.runtime.recorder
         record = self.runtime.events_record(self.header, *events, base=base)
-        recorder.record(record)
-        self.last_base = record.base
+        recorder.record(record, lambda: setattr(self, "last_base", record.base))
         self.number = recorder.queue.number(self.session_id)
         return record.base
 

@@ -8,6 +8,7 @@ a backend leaves it.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from cra.errors import StorageError
@@ -51,14 +52,18 @@ class Drain:
         """A fresh lock, in the beginning and in a forked child."""
         self.busy = threading.Lock()  # held by whoever chains and stores; taken before the queue's lock, never after
 
-    def record_now(self, record: Record) -> None:
-        """Record and store in one step. `StorageError` while a backend fails: before, and nothing was recorded, or after, and
-        the events are kept. Raises what `RecordQueue.put` raises."""
+    def record_now(self, record: Record, taken: Callable[[], object]) -> None:
+        """Record and store in one step; `taken` is called in between.
+
+        `StorageError` while a backend fails: before, and nothing was recorded, or after, and the events are kept. Raises what
+        `RecordQueue.put` raises.
+        """
         with self.busy:
             if self._queue.state != "open":
                 raise self._queue.refusal()
             self._store_now()
             self._queue.put(record)
+            taken()
             self._store_now()
 
     def record_reserved_now(self, reservation: RingRoom, record: Record) -> None:
@@ -163,8 +168,8 @@ class Drain:
             return False
         try:
             expander.make_lines(outbox.heads(expander.heads()))
-        except StorageError as error:
-            outbox.note_unreadable(error)
+        except Exception as error:  # whatever it is, the thread that drains must outlive it
+            outbox.note_unreadable(error if isinstance(error, StorageError) else StorageError(str(error)))
             return False
         outbox.unreadable = None
         return True

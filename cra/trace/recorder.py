@@ -66,6 +66,10 @@ class RecorderStats(msgspec.Struct, frozen=True):
     reservations: int
 
 
+def _nothing() -> None:
+    """Nobody to wake or to tell."""
+
+
 class Recorder:
     """One recorder per runtime; every method may be called from any thread.
 
@@ -130,7 +134,7 @@ class Recorder:
 
     # What producers call
 
-    def record(self, record: Record) -> None:
+    def record(self, record: Record, taken: Callable[[], object] = _nothing) -> None:
         """Take a record. Deferred, it waits in the ring, and later failures show in `flush`, `stats` and `close`.
 
         Immediate, it is stored on return; a `StorageError` then means that a backend has not got it yet: it is kept and stored
@@ -139,9 +143,10 @@ class Recorder:
         recorder is closed or after a fork.
         """
         if self._worker is None:
-            self._drain.record_now(record)
+            self._drain.record_now(record, taken)
         else:
             self.queue.put(record)
+            taken()
 
     def reserve(self, room: int = CLOSING_BYTES) -> RingRoom:
         """Room for one later record of at most `room` bytes, which can then not be refused. Raises as `record` does, and never
@@ -360,10 +365,6 @@ class Recorder:
         self.queue.make_locks()
         self._drain.make_lock()
         self.queue.state = "forked"
-
-
-def _nothing() -> None:
-    """Nobody to wake."""
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -33,6 +33,7 @@ RESOLVE_EVENTS = 2  # the request and the completion, besides those of its templ
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _OF_APPROVED = ("action_id", "resolution_id")
 _OF_EXECUTIONS = ("session.started", "action.approved", "action.executed", "action.failed")
+_EVERYTHING = 2**63  # more events than any session has
 _CHUNK = 64  # records that are expanded before they are stored: a record can be a hundred events
 Head = tuple[int, str, int]
 
@@ -88,7 +89,9 @@ def _recover_ring(
 ) -> None:
     try:
         scan, definitions = dead.read()
-    except StorageError:
+    except StorageError as error:
+        if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
+            raise  # nothing was read: that says nothing of what is there
         dead.remove(damaged=True)
         total.rings += 1
         total.unreadable += 1
@@ -96,7 +99,11 @@ def _recover_ring(
     total.records += len(scan.records)
     total.torn += len(scan.torn) + (definitions.torn > 0)
     ring = _Ring(scan, definitions.sessions, definitions.templates)
-    readable = [backend for backend in backends if backend.readable]
+    # The first is whom the others follow: who has records has what came last, and what is not durable had a beginning of its own.
+    readable = sorted(
+        [backend for backend in backends if backend.readable],
+        key=lambda backend: (not isinstance(backend, RecordStorage), not backend.durable),
+    )
     if readable:
         with ExitStack() as stack:
             resumed: dict[int, ResumedRecords] = {}
@@ -126,6 +133,8 @@ class _Ring:
         self._undecodable = 0
         self._refused: set[int] = set()
         self._defined_twice: set[int] = set()
+        self._begun: set[int] = set()
+        """The sessions whose first record is there."""
         self._templates = templates
         self._sizes: dict[int, int] = {}
         self._records: list[tuple[bytes, Record, int]] = []  # bytes, decoded, number of events
@@ -141,6 +150,7 @@ class _Ring:
                 self._note_template(decoded.number, found.data)
             elif isinstance(decoded, EventsRecord) and decoded.define is not None:
                 self.sessions[decoded.session] = decoded.define
+                self._begun.add(decoded.session)
             self._records.append((found.data, decoded, self._count(decoded)))
 
     @property
@@ -204,12 +214,14 @@ class _Ring:
         last: list[dict[str, int]] = [{} for _ in backends]
         for number in named & self.sessions.keys():
             session_id = self.sessions[number][0]
-            starts = []
-            for index, backend in enumerate(backends):
-                start, head, sequence = self._where_it_ends(number, session_id, backend)
-                starts.append((start, head))
-                last[index][session_id] = sequence
-            first[number], head = min(starts, key=lambda pair: pair[0])
+            ends = [self._where_it_ends(number, session_id, backend) for backend in backends]
+            # A store that was not there, or has lost it, gets no session whose beginning the ring has no more.
+            lacks_beginning = number not in self._begun and any(sequence >= 0 for _, _, sequence in ends)
+            for index, (_, _, sequence) in enumerate(ends):
+                last[index][session_id] = _EVERYTHING if lacks_beginning and sequence < 0 else sequence
+            first[number], head, _ = min(
+                [end for end in ends if end[2] >= 0 or not lacks_beginning], key=lambda end: (end[0], -end[2])
+            )
             if head is not None:
                 heads[session_id] = head
         expander = Expander(heads)
@@ -297,47 +309,67 @@ def close_what_is_open(
 ) -> None:
     """End the sessions that a dead process had open, and their executions, whose outcome nobody knows. `total` counts them.
 
-    Those of the `backends` that are `resumed`, by their place, get records.
+    What the first of the `backends` has, decides; the others get what they lack of it, so that this can be interrupted anywhere.
+    Those that are `resumed`, by their place, get records.
     """
+    reference = backends[0]
     resumed = resumed or {}
-    closing = b""
     for number, define in sessions.items():
-        newest = backends[0].last(define[0], 1)
-        if not newest or newest[0].event_type == "session.ended":
+        newest = reference.last(define[0], 1)
+        if not newest:
             continue
-        opened, started, actions = _open_executions(backends[0].events(define[0], types=_OF_EXECUTIONS))
-        expander = Expander({define[0]: _head(newest[0])}, frames=True)
-        define_now: Definition | None = define
-        now = clock.now_ns()
-        for span_id, approved in opened.items():
-            span = parse_uuid(span_id)
-            payload = {name: value for name, value in approved.payload.items() if name in _OF_APPROVED} | {
-                "execution_id": format_uuid(span + EXECUTION),
-                "error_code": OUTCOME_UNKNOWN,
-                "error_message": _DIED_WHILE_IT_RAN,
-                "effect": "unknown",
-            }
-            event = ("action.failed", canonical_json(payload))
-            expander.feed(encode_events(number, ids.draw(now // 10**6), now, (event,), span=span, define=define_now))
-            define_now = None
-        duration = max(0, now - started) // 10**6
-        ended = {"reason": "error", "duration_ms": duration, "action_count": actions}
-        expander.feed(
-            encode_events(
-                number, ids.draw(now // 10**6), now, (("session.ended", canonical_json(ended)),), define=define_now
-            )
-        )
-        batch = expander.take(0)
-        assert batch is not None
-        closing += batch.frames
-        for index, backend in enumerate(backends):
-            if index not in resumed:
-                backend.append(batch)
-        total.sessions += 1
-        total.executions += len(opened)
-    if closing:
-        for series in resumed.values():
-            series.append(closing)
+        closing: Batch | None = None
+        if newest[0].event_type != "session.ended":
+            opened, started, actions = _open_executions(reference.events(define[0], types=_OF_EXECUTIONS))
+            closing = _closing(number, define, newest[0], opened, started, actions, clock, ids)
+            if 0 in resumed:
+                resumed[0].append(closing.frames)
+            else:
+                reference.append(closing)
+            total.sessions += 1
+            total.executions += len(opened)
+        for place, backend in enumerate(backends[1:], 1):
+            had = backend.last(define[0], 1)
+            if not had or had[0].event_type == "session.ended":
+                continue  # it never had the session, or all of it
+            if place in resumed and closing is not None:
+                resumed[place].append(closing.frames)
+            else:
+                backend.append(list(reference.events(define[0], after=had[0].sequence)))
+
+
+def _closing(
+    number: int,
+    define: Definition,
+    newest: Event,
+    opened: Mapping[str, Event],
+    started: int,
+    actions: int,
+    clock: Clock,
+    ids: IdSource,
+) -> Batch:
+    """The outcome of the executions of a session that are open, and its end, behind its newest event."""
+    expander = Expander({define[0]: _head(newest)}, frames=True)
+    define_now: Definition | None = define
+    now = clock.now_ns()
+    for span_id, approved in opened.items():
+        span = parse_uuid(span_id)
+        payload = {name: value for name, value in approved.payload.items() if name in _OF_APPROVED} | {
+            "execution_id": format_uuid(span + EXECUTION),
+            "error_code": OUTCOME_UNKNOWN,
+            "error_message": _DIED_WHILE_IT_RAN,
+            "effect": "unknown",
+        }
+        event = ("action.failed", canonical_json(payload))
+        expander.feed(encode_events(number, ids.draw(now // 10**6), now, (event,), span=span, define=define_now))
+        define_now = None
+    duration = max(0, now - started) // 10**6
+    ended = {"reason": "error", "duration_ms": duration, "action_count": actions}
+    event = ("session.ended", canonical_json(ended))
+    expander.feed(encode_events(number, ids.draw(now // 10**6), now, (event,), define=define_now))
+    batch: Batch | None = expander.take(0)
+    assert batch is not None
+    return batch
 
 
 def _open_executions(events: Iterable[Event]) -> tuple[dict[str, Event], int, int]:

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 import cra
+from cra.errors import StorageError
+from cra.storage.memory import MemoryStorage
 from cra.testing import SeededIds, VirtualClock
 
 MOMENTS = 12  # more than there are looks at the clock during an execute
@@ -116,6 +118,33 @@ def test_a_close_ends_what_an_interrupted_end_left(make_world: Any, atlas: Any) 
         session.end()
     world.resolver.close()
     assert "session.ended" == list(world.storage.events(session.session_id))[-1].event_type
+
+
+def test_a_start_that_could_not_be_stored_at_once_is_closed(make_world: Any, atlas: Any) -> None:
+    """With `tracing="immediate"` a backend may fail once the start is in the ring: nothing runs, and the trace says so."""
+
+    class Failing(MemoryStorage):
+        def append(self, batch: Any) -> None:
+            if not failed and any(event.event_type == "action.approved" for event in batch):
+                failed.append(True)
+                raise StorageError("full")
+            super().append(batch)
+
+    failed: list[bool] = []
+    world = make_world(manifest := atlas("a.b"), storage=Failing(), tracing="immediate")
+    ran: list[int] = []
+    world.resolver.register("a.b", lambda: ran.append(1))
+    session = world.open()
+    resolution = session.resolve("x")
+    with pytest.raises(StorageError):
+        session.execute("a.b", resolution=resolution)
+    assert "success" == session.execute("a.b", resolution=resolution).status
+    session.end()
+    assert [1] == ran
+    types = world.types(session, of="action.")
+    begin = ["action.requested", "action.approved"]
+    assert [*begin, "action.failed", *begin, "action.executed"] == types
+    assert () == cra.replay(world.trace(session), [manifest]).mismatches
 
 
 def test_a_session_may_end_while_resolve_looks_at_its_arguments(make_world: Any, atlas: Any) -> None:

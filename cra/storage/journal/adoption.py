@@ -15,7 +15,7 @@ from cra.storage.journal.compression import read_sealed
 from cra.storage.journal.lock import SeriesLock, dead_lock
 from cra.storage.journal.names import COMPRESSED, TORN, SegmentFile, locked_series, segments
 from cra.storage.journal.segment import check
-from cra.storage.journal.series import sync_folder
+from cra.storage.journal.series import sync_files, sync_folder
 from cra.timing.clock import NS_PER_SECOND, Clock
 
 _WRITE_BACK_NS: Final = 600 * NS_PER_SECOND  # Linux takes half a minute
@@ -66,6 +66,8 @@ def mend(folder: Path, series: str, clock: Clock) -> list[Repair]:
         if checked.whole == len(data) and (checked.is_sealed or (place == len(files) - 1 and data)):
             if not checked.is_sealed:
                 _append(segment.path, entries.seal(checked.digest, clock.now_ns()))
+            else:
+                sync_files([segment.path])
             continue
         for later in reversed(files[place + 1 :]):
             repairs.append(_set_aside(later.path, later.path.read_bytes(), 0))

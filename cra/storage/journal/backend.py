@@ -35,6 +35,7 @@ from cra.storage.jsonl import SUFFIX
 from cra.timing.clock import Clock, SystemClock
 from cra.trace.batch import decode_line
 from cra.trace.event import Event
+from cra.trace.ring_folder import RING, rings_beside
 from cra.trace.worker import Worker
 
 
@@ -92,7 +93,7 @@ class JournalStorage:
                 self._adopted[lock.series] = lock
                 self.repairs += tuple(repairs)
         except OSError as error:
-            self._let_go_of_adopted()
+            self._leave_adopted()
             raise self._error("cannot be opened", error) from error
 
     def write_as(self, series: str) -> None:
@@ -249,7 +250,7 @@ class JournalStorage:
         with self._burying, self._lock:
             if not self._closed:
                 self._closed = True
-                self._let_go_of_adopted()
+                self._leave_adopted()
                 try:
                     self._series.close()
                 except OSError:
@@ -262,6 +263,16 @@ class JournalStorage:
         """Have the chain of this process say what a tombstone has to be; on the disk when this returns."""
         self.append_records(encode_note(note))
         self.flush(durable=True)
+
+    def _leave_adopted(self) -> None:
+        """Where a ring is there, recovery has not come to its end, and whoever comes next adopts its series again."""
+        rings = Path(rings_beside(self.location))
+        while self._adopted:
+            series, lock = self._adopted.popitem()
+            if (rings / (series + RING)).exists():
+                lock.leave()
+            else:
+                lock.remove()
 
     def _let_go_of_adopted(self) -> None:
         while self._adopted:

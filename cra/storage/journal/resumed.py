@@ -59,6 +59,9 @@ class ResumedSeries:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            self._series.leave()  # the recovery comes again, and needs what says how much is there
+            return
         try:
             self._series.close()
         except OSError as problem:

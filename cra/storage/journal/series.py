@@ -99,8 +99,11 @@ class Series:
         """Seal the last segment: the series is complete. Harmless when repeated, and needed again where it raises."""
         if self._writer is not None:
             self._seal(self._writer)
-        lock, self._lock = self._lock, None
-        if lock is not None:
+        if self._lock is not None:
+            # Without its lock nobody mends it: all of it has to survive a power cut.
+            sync_files(list(self.dirty))
+            sync_folder(self._folder)
+            lock, self._lock = self._lock, None
             lock.remove()
 
     def leave(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import cra
 from cra.errors import StorageError
 from cra.hotpath import Expander, canonical_json, encode_events, format_uuid
 from cra.storage.jsonl import JsonlStorage
+from cra.storage.memory import MemoryStorage
 from cra.storage.null import NullStorage
 from cra.testing import SeededIds, VirtualClock
 from cra.trace.event import Event
@@ -117,6 +119,70 @@ def test_recovery_that_is_interrupted_starts_over(
     with cra.Resolver(f"jsonl:///{tmp_path}/trace", ring=tmp_path / "ring") as resolver:
         assert whole == resolver.trace(session)[: len(whole)]
     assert all(cra.verify_chain(chain).valid for chain in events_of(tmp_path / "trace").values())
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["memory first", "memory last"])
+def test_a_store_that_begins_anew_does_not_decide_what_another_has(order: int, tmp_path: Path) -> None:
+    """What is in the ring goes on behind what the lasting store has, and the session is closed there."""
+    lasting = Dying(tmp_path / "trace", 10**9)
+    resolver = cra.Resolver([MemoryStorage(), lasting][::order], ring=tmp_path / "ring")
+    session = work(resolver)
+    resolver.flush()  # and so freed in the ring
+    lasting.lives = 0
+    resolver._runtime.sessions[session].resolve("one more")
+    with pytest.raises(StorageError):
+        resolver.flush()
+    die(resolver)
+    urls = ["memory:", f"jsonl:///{tmp_path}/trace"][::order]
+    with cra.Resolver(urls, ring=tmp_path / "ring") as after:
+        memory = next(backend for backend in after._backends if isinstance(backend, MemoryStorage))
+        assert [] == list(memory.events(session)), "it never had its beginning"
+    events = list(JsonlStorage(tmp_path / "trace").events(session))
+    assert "one more" in [event.payload.get("goal") for event in events]
+    assert "session.ended" == events[-1].event_type
+    assert cra.verify_chain(events).valid
+
+
+def test_closing_in_two_stores_may_be_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the first was closed with, the second gets with the next start: the same events, once."""
+    resolver = cra.Resolver([JsonlStorage(tmp_path / name) for name in "ab"], ring=tmp_path / "ring")
+    session = work(resolver)
+    resolver.flush()
+    die(resolver)
+    urls = [f"jsonl:///{tmp_path}/{name}" for name in "ab"]
+    append = JsonlStorage.append
+
+    def refuse(self: JsonlStorage, batch: Any) -> None:
+        if self.folder.name == "b":
+            raise StorageError("injected")
+        append(self, batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(JsonlStorage, "append", refuse)
+        with pytest.raises(StorageError, match="injected"):
+            cra.Resolver(urls, ring=tmp_path / "ring")
+    cra.Resolver(urls, ring=tmp_path / "ring").close()
+    first, second = (list(JsonlStorage(tmp_path / name).events(session)) for name in "ab")
+    assert first == second
+    assert 1 == [event.event_type for event in first].count("session.ended")
+    assert cra.verify_chain(first).valid
+
+
+def test_a_ring_that_cannot_be_read_just_now_is_left_alone(
+    lost: Callable[[int], str], whole: list[Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That too many files are open says nothing of what is in it: the start is refused, and the next one finds it."""
+    session = lost(7)
+
+    def refuse(path: str) -> None:
+        raise StorageError(f"cannot read {path}") from OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cra.trace.ring_folder.read_definitions", refuse)
+        with pytest.raises(StorageError, match="cannot read"):
+            cra.Resolver(f"jsonl:///{tmp_path}/trace", ring=tmp_path / "ring")
+    with cra.Resolver(f"jsonl:///{tmp_path}/trace", ring=tmp_path / "ring") as resolver:
+        assert whole == resolver.trace(session)[: len(whole)]
 
 
 def test_two_stores_each_get_what_they_lack(tmp_path: Path) -> None:

@@ -153,6 +153,27 @@ def test_recovery_that_dies_starts_over(whole: list[Event], tmp_path: Path, monk
     check(tmp_path, session, whole)
 
 
+def test_a_series_is_kept_from_retention_until_its_ring_is_recovered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it holds says which records of the ring it has: a recovery that was interrupted leaves its lock, by which others see
+    that somebody will come for it."""
+    lose(tmp_path, Dying(tmp_path / "trace", 9))
+
+    def refuse(*_: Any, **options: Any) -> None:
+        raise StorageError("injected")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cra.trace.recovery.close_what_is_open", refuse)
+        with pytest.raises(StorageError, match="injected"):
+            cra.Resolver(f"journal:///{tmp_path}/trace", ring=tmp_path / "ring")
+    assert [path.stem for path in (tmp_path / "ring").glob("*.ring")] == [
+        path.stem for path in (tmp_path / "trace").glob("*.lock")
+    ]
+    cra.Resolver(f"journal:///{tmp_path}/trace", ring=tmp_path / "ring").close()
+    assert [] == list((tmp_path / "trace").glob("*.lock"))
+
+
 @pytest.mark.parametrize(("journal", "jsonl"), [(0, 12), (7, 30), (30, 3), (17, 0), (1000, 5)])
 def test_beside_another_store_each_gets_what_it_lacks(
     journal: int, jsonl: int, whole: list[Event], tmp_path: Path

@@ -435,3 +435,24 @@ def test_nothing_is_read_over_a_gap(indexed: bool, tmp_path: Path) -> None:
                 list(JournalStorage(tmp_path).events(SESSION))
         path.write_bytes(data)
     assert 1 + 4 * 11 == JournalStorage(tmp_path).count(SESSION)
+
+
+def test_a_journal_that_was_closed_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole: nobody mends a series whose lock is gone, so that no segment of it may be torn by a power cut."""
+    synced: set[int] = set()
+    fsync = os.fsync
+
+    def note(file: int) -> None:
+        synced.add(os.fstat(file).st_ino)
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", note)
+    store = JournalStorage(tmp_path, rotation=Rotation(max_bytes=2_000))
+    store.append_records(frames(events(("session.started", {})), template()))
+    for n in range(1, 60):
+        store.append_records(frames(resolve(f"goal {n}", n=n)))
+    store.close()
+    segments = list(tmp_path.glob("*.segment"))
+    assert len(segments) > 2
+    assert {path.stat().st_ino for path in segments} <= synced
+    assert tmp_path.stat().st_ino in synced
