@@ -37,8 +37,9 @@ def draw(results: Results, machine: dict[str, Any], folder: Path) -> None:
             for one, result in results.get(name, {}).items():
                 done, megabytes = zip(*result["points"])
                 axes.plot([number / unit for number in done], megabytes, color=COLOURS[one], label=NAMES[one])
-            axes.set(xlabel=f"{of}, {called}", ylim=(0, None), xlim=(0, None))
+            axes.set(xlabel=f"{of}, {called}", xlim=(0, None))
             axes.grid(visible=True, alpha=0.3)
+        columns[0].set_ylim(0, 1.15 * columns[0].get_ylim()[1])
         columns[0].set_ylabel("resident MB")
         columns[0].legend(loc="lower right")
         figure.suptitle("memory of one process, storage null:", fontsize=10)

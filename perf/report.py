@@ -93,7 +93,8 @@ def _figures(results: Results) -> list[str]:
             found = [by[one]["figures"].get(unit) if one in by else None for one in BOTH]
             cells = ["–" if value is None else f"{value:,.{0 if value >= 100 else 1}f}" for value in found]
             ratio = "–"
-            if found[0] and found[1] and not unit.startswith("MB"):
+            is_rate = "/s" in unit
+            if found[0] and found[1] and is_rate == (CASES[name].best is max) and not unit.startswith("MB"):
                 ratio = f"{found[0] / found[1] if CASES[name].best is max else found[1] / found[0]:.1f}"
             lines.append(f"| {CASES[name].text} | {unit} | {' | '.join(cells)} | {ratio} |")
     return lines if len(lines) > head else []
