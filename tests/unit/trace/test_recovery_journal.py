@@ -201,6 +201,18 @@ def test_beside_another_store_each_gets_what_it_lacks(
     assert () == verify_journal(tmp_path / "trace").faults
 
 
+def test_two_journals_each_get_what_they_lack(whole: list[Event], tmp_path: Path) -> None:
+    """And both are closed by the same records."""
+    session = lose(tmp_path, Dying(tmp_path / "a", 9), Dying(tmp_path / "b", 30))
+    urls = [f"journal:///{tmp_path}/{name}" for name in "ab"]
+    with cra.Resolver(urls, ring=tmp_path / "ring") as resolver:
+        first, second = (list(backend.events(session)) for backend in resolver._backends)
+    assert first == second
+    assert whole == first[: len(whole)]
+    assert ["session.ended"] == [event.event_type for event in first[len(whole) :]]
+    assert [(), ()] == [verify_journal(tmp_path / name).faults for name in "ab"]
+
+
 def test_a_series_is_gone_on_with_by_one_at_a_time(tmp_path: Path) -> None:
     """While somebody has it, the next one is told to come again."""
     store = JournalStorage(tmp_path)
