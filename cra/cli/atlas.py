@@ -21,6 +21,7 @@ from cra.carp.conditions import RISK_TIERS
 from cra.carp.policy import Policy
 from cra.cli.files import naming, read_json
 from cra.cli.findings import group_findings
+from cra.cli.options import Json
 from cra.cli.resolve import TIER_STYLES
 from cra.cli.terminal import Cell, say, say_json, say_table
 from cra.cli.wording import injection_in_words, policy_in_words
@@ -36,14 +37,13 @@ app.add_typer(importers, name="import")
 _AtlasPath = Annotated[Path, typer.Argument(help="A folder with atlas.json, or a manifest file.", exists=True)]
 _AtlasId = Annotated[str, typer.Option("--id", help="The new atlas's id, such as com.example.github.")]
 _Out = Annotated[Path, typer.Option(help="The folder to make.", metavar="DIR")]
-_Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 
 
 @app.command()
 def validate(
     path: _AtlasPath,
     strict: Annotated[bool, typer.Option(help="Unknown fields, loose ids and untyped conditions are errors.")] = False,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> int:
     """Check an atlas: exit code 0 with what lint finds, or 1 with the first error."""
     try:
@@ -72,7 +72,7 @@ def validate(
 
 
 @app.command()
-def show(path: _AtlasPath, as_json: _Json = False) -> int:
+def show(path: _AtlasPath, as_json: Json = False) -> int:
     """Show an atlas: actions by risk, policies in the order they are evaluated, context, capabilities."""
     atlas = cra.load_atlas(path)
     policies = sorted(atlas.policies, key=evaluation_order)

@@ -16,6 +16,7 @@ import typer
 
 import cra
 from cra.cli.checkup import check_data
+from cra.cli.options import Json, Rings
 from cra.cli.terminal import Cell, say_json, say_table
 from cra.trace.store_kind import is_database
 
@@ -34,16 +35,8 @@ def doctor(
             metavar="DIR",
         ),
     ] = None,
-    ring: Annotated[
-        Path | None,
-        typer.Option(
-            help="The folder of its rings, where they are not in DIR.ring.",
-            exists=True,
-            file_okay=False,
-            metavar="FOLDER",
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    ring: Rings = None,
+    as_json: Json = False,
 ) -> int:
     """Show version, implementation, platform, dependencies, and what is missing.
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from cra.cli.options import Json, Rings
 from cra.cli.terminal import Cell, say, say_json, say_table, working
 from cra.errors import StorageError
 from cra.hotpath import RandomIds
@@ -47,15 +48,7 @@ def recover(
             help="The folder of a journal: or jsonl: store, or the file of a sqlite: store.", exists=True, metavar="DIR"
         ),
     ],
-    ring: Annotated[
-        Path | None,
-        typer.Option(
-            help="The folder of its rings, where they are not in DIR.ring.",
-            exists=True,
-            file_okay=False,
-            metavar="FOLDER",
-        ),
-    ] = None,
+    ring: Rings = None,
     end_sessions: Annotated[
         bool,
         typer.Option(
@@ -67,7 +60,7 @@ def recover(
     store: Annotated[
         Store | None, typer.Option(help="The kind of the store, where nothing in DIR says so.", show_choices=True)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: Json = False,
 ) -> int:
     """Repair a store after a crash, without a runtime: what dead processes recorded is stored, torn tails are set aside.
 

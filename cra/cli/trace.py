@@ -16,6 +16,7 @@ import cra
 from cra.cli.anchors import FORM, anchor_of, hold_to, parse_anchor
 from cra.cli.events import say_events
 from cra.cli.files import naming
+from cra.cli.options import Json
 from cra.cli.recovering import recover
 from cra.cli.replaying import say_replay
 from cra.cli.terminal import Cell, in_words, say, say_json, say_lines, say_table, working
@@ -45,7 +46,6 @@ def _regular(given: Path | list[Path]) -> Path | list[Path]:
 _TraceFile = Annotated[
     Path, typer.Argument(help="A trace: JSON lines.", exists=True, dir_okay=False, callback=_regular)
 ]
-_Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 
 
 @app.command()
@@ -59,7 +59,7 @@ def verify(
         list[str] | None,
         typer.Option(help="An event that a session has to reach, kept elsewhere. May be repeated.", metavar=FORM),
     ] = None,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> int:
     """Check grammar, sequence, chain and hashes: exit code 0 when every file is sound, 1 when one is not."""
     anchors = [parse_anchor(text) for text in anchor or ()]
@@ -121,7 +121,7 @@ def _fault(file: Path, result: FileVerification) -> str:
 
 
 @app.command()
-def show(file: _TraceFile, as_json: _Json = False) -> int:
+def show(file: _TraceFile, as_json: Json = False) -> int:
     """Show the events of a trace, session by session. It does not verify them.
 
     On a screen ids and hashes are shortened; in a pipe an event is one line, with all of them whole.
@@ -140,7 +140,7 @@ def show(file: _TraceFile, as_json: _Json = False) -> int:
 
 
 @app.command()
-def diff(a: _TraceFile, b: _TraceFile, as_json: _Json = False) -> int:
+def diff(a: _TraceFile, b: _TraceFile, as_json: Json = False) -> int:
     """Compare two traces, ids, times and hashes aside: exit code 0 when they mean the same, 1 when they differ."""
     with working("comparing"):
         result = cra.diff(read_events(a), read_events(b))
@@ -165,7 +165,7 @@ def replay(
     atlas: Annotated[
         list[Path], typer.Option(help="An atlas the trace was made with. May be repeated.", metavar="PATH")
     ],
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> int:
     """Recompute every resolution of a trace from its atlases, and verify its chains.
 

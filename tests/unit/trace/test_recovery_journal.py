@@ -26,6 +26,7 @@ from cra.testing import SeededIds, VirtualClock
 from cra.trace.event import Event
 from cra.trace.recovery import recover
 from cra.trace.ring_folder import RingFolder
+from tests.support.crashes import die
 from tests.support.journals import frames
 from tests.support.records import events, resolve, template
 
@@ -72,19 +73,6 @@ def work(resolver: cra.Resolver) -> str:
         resolution = session.resolve(f"lamp {n}: ünïcode")
         session.execute("a.do0", {}, resolution=resolution)
     return session.session_id
-
-
-def die(resolver: cra.Resolver) -> None:
-    """Let go of a resolver as a killed process does: without a word, its ring where it is."""
-    recorder = resolver._runtime.recorder
-    assert recorder._worker is not None
-    recorder._worker.stop()
-    recorder._worker.join(60)
-    recorder.queue.state = "forked"  # nothing enters any more, and nobody stores it
-    assert recorder._file is not None
-    recorder._file.leave()
-    for backend in resolver._backends:
-        backend.close()
 
 
 def lose(tmp_path: Path, *backends: Any) -> str:
