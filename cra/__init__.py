@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from cra import errors, testing
 from cra.atlas.lint import lint_atlas
 from cra.atlas.loader import load_atlas
@@ -19,6 +21,10 @@ from cra.reference.chain import ChainVerification
 from cra.resolver import Resolver, Stats
 from cra.session import Session
 from cra.storage.base import AsyncStorageBackend, StorageBackend
+from cra.timing.external_timers import ExternalTimers, ScheduledTimer
+from cra.timing.manager import Timing
+from cra.timing.thread_timers import ThreadTimers
+from cra.timing.timers import TimerBackend, TimerStats
 from cra.trace.diff import TraceDiff, diff
 from cra.trace.event import Event
 from cra.trace.replay import Replay, replay
@@ -26,10 +32,14 @@ from cra.trace.subscribe import Delivery, Subscription
 from cra.trace.verify import FileVerification, verify_file
 from cra.version import __version__
 
+if TYPE_CHECKING:
+    from cra.timing.asyncio_timers import AsyncioTimers
+
 __all__ = [
     "AllowedAction",
     "Approval",
     "AsyncStorageBackend",
+    "AsyncioTimers",
     "Atlas",
     "AtlasInfo",
     "ChainVerification",
@@ -39,6 +49,7 @@ __all__ = [
     "DeniedAction",
     "Event",
     "Explanation",
+    "ExternalTimers",
     "FileVerification",
     "Finding",
     "InjectedBlock",
@@ -48,11 +59,16 @@ __all__ = [
     "Resolution",
     "Resolver",
     "RiskTier",
+    "ScheduledTimer",
     "Session",
     "Stats",
     "Step",
     "StorageBackend",
     "Subscription",
+    "ThreadTimers",
+    "TimerBackend",
+    "TimerStats",
+    "Timing",
     "TraceDiff",
     "__version__",
     "canonical_json",
@@ -68,3 +84,12 @@ __all__ = [
     "verify_file",
 ]
 __all__ += errors.__all__
+
+
+def __getattr__(name: str) -> Any:
+    """What needs asyncio is imported when somebody asks for it: that takes longer than all the rest."""
+    if name == "AsyncioTimers":
+        from cra.timing.asyncio_timers import AsyncioTimers
+
+        return AsyncioTimers
+    raise AttributeError(f"module 'cra' has no attribute {name!r}")

@@ -36,6 +36,11 @@ from cra.sessions import SessionTable
 from cra.storage.base import StorageBackend
 from cra.storage.open import StorageSpec, open_storage
 from cra.timing.clock import NS_PER_SECOND, Clock, SystemClock
+from cra.timing.heartbeat import Heartbeat
+from cra.timing.manager import TimerManager, Timing
+from cra.timing.session_ttl import SessionLifetimes
+from cra.timing.thread_timers import ThreadTimers
+from cra.timing.timers import TimerBackend
 from cra.trace.event import Event
 from cra.trace.own_session import beginning, ending, own_header
 from cra.trace.recorder import DEFAULT_RING_BYTES, Recorder
@@ -44,6 +49,7 @@ from cra.trace.ring_folder import RingFile, RingFolder, rings_beside
 from cra.trace.subscribe import Delivery, Subscription
 
 CLOCK_SKEW_SECONDS = 300
+_DEFAULT_TIMING = Timing()
 Source = str | os.PathLike[str] | Mapping[str, Any] | Atlas
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -76,10 +82,12 @@ class Resolver:
       before its executor runs.
     - `hash_key`: hashes of values become HMACs under this key. `redact(event_type, payload)` returns the payload to record
       instead. `record_values`: record the context values that conditions read as they are, instead of their hashes.
-    - `idle_seconds`, `life_seconds`: how long a session lives unused, and at most.
+    - `idle_seconds`, `life_seconds`: how long a session lives unused, and at most. `timing`: heartbeats, warnings, grace and
+      periodic flushes (`Timing`); None for none of them, and sessions then expire when somebody uses them.
     - `atlas_cache_bytes`: how much of the loaded atlases to keep in memory; those of files are read again when needed. What
       sessions use stays, unless `atlas_cache_hard_limit` says to refuse what does not fit.
-    - `clock`, `ids`: injected for deterministic runs (`cra.testing`).
+    - `clock`, `ids`: injected for deterministic runs (`cra.testing`). `timers`: the `TimerBackend` for `timing`, by default a
+      thread of this resolver's own; with a `clock` injected there is none unless it is given.
 
     Raises `StorageError` for a storage that cannot be opened or cannot give `durability`, `ValueError` for a bad option.
     """
@@ -104,6 +112,8 @@ class Resolver:
         life_seconds: float = 86_400,
         atlas_cache_bytes: int = 64 * 2**20,
         atlas_cache_hard_limit: bool = False,
+        timing: Timing | None = _DEFAULT_TIMING,
+        timers: TimerBackend | None = None,
         clock: Clock | None = None,
         ids: IdSource | None = None,
     ) -> None:
@@ -120,6 +130,11 @@ class Resolver:
             raise ValueError("redact has to be a function of an event type and a payload")
         if hash_key is not None and not isinstance(hash_key, bytes):
             raise ValueError("hash_key has to be bytes")
+        if timing is not None:
+            timing.check()
+        elif timers is not None:
+            raise ValueError("timers are for what timing says; give it, or leave out timers")
+        own_timers = ThreadTimers() if timers is None and clock is None and timing is not None else None
         clock = clock or SystemClock()
         self._backends = open_storage(storage)
         if durability == "durable":
@@ -151,6 +166,7 @@ class Resolver:
                 record_values=record_values,
                 idle_seconds=idle_seconds,
                 life_seconds=life_seconds,
+                grace_seconds=0.0 if timing is None else timing.grace_seconds,
             ),
             clock=clock,
             ids=ids or RandomIds(),
@@ -164,6 +180,35 @@ class Resolver:
         self._sessions = SessionTable(self._runtime, self._is_stored)
         _live.add(self)
         self._record(*beginning(recovery))
+        self._manager: TimerManager | None = None
+        self._own_timers = own_timers
+        if own_timers is not None:
+            weakref.finalize(self, own_timers.close).atexit = False
+        used = timers or own_timers
+        if used is not None and timing is not None:
+            self._manager = self._start_timers(used, timing)
+
+    def _start_timers(self, timers: TimerBackend, timing: Timing) -> TimerManager:
+        runtime, level = self._runtime, timing.flush_level
+        lifetimes = SessionLifetimes(
+            self._sessions,
+            idle_ns=runtime.idle_ns,
+            life_ns=runtime.life_ns,
+            grace_ns=runtime.grace_ns,
+            warning_ns=int(timing.warning_seconds * NS_PER_SECOND),
+            ttl_ns=runtime.ttl_seconds * NS_PER_SECOND,
+            on_warning=timing.on_warning,
+        )
+        heartbeat = Heartbeat(runtime, self._sessions, timing.heartbeat_payload)
+
+        def beat() -> None:
+            self._record(("runtime.heartbeat", heartbeat.payload(self._uptime_ms(), lifetimes.timed_out)))
+
+        manager = TimerManager(
+            timers, timing, runtime.clock, lifetimes, beat=beat, flush=lambda: runtime.recorder.flush(level)
+        )
+        manager.start()
+        return manager
 
     def __enter__(self) -> Resolver:
         return self
@@ -468,6 +513,10 @@ class Resolver:
         """
         if not self._sessions.open_no_more():
             return
+        if self._manager is not None:
+            self._manager.stop()
+        if self._own_timers is not None:
+            self._own_timers.close()
         with ExitStack() as stack:
             stack.callback(self._runtime.recorder.close)
             stack.callback(self._runtime.threads.close)

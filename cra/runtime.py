@@ -29,7 +29,7 @@ from cra.reference.resolve import DefaultDecision
 from cra.reference.ring_room import CLOSING_BYTES
 from cra.reference.session_core import CLOSING_PAYLOAD, MAX_PAYLOAD, RECORD_BYTES, NewEvent
 from cra.strictjson import MAX_DEPTH
-from cra.timing.clock import Clock
+from cra.timing.clock import NS_PER_SECOND, Clock
 from cra.timing.rate_limit import SlidingWindows
 from cra.trace.record import EventsRecord, SessionHeader
 from cra.trace.recorder import Recorder
@@ -67,6 +67,7 @@ class Options(msgspec.Struct, frozen=True):
     record_values: bool
     idle_seconds: float
     life_seconds: float
+    grace_seconds: float
 
 
 class ForkedLock:
@@ -102,6 +103,7 @@ class Runtime(RuntimeCore):
             resolution_type=Resolution,
         )
         self.options = options
+        self.grace_ns = int(options.grace_seconds * NS_PER_SECOND)
         self.registry = registry
         registry.on_change = self.note_change
         registry.on_evict = self.forget_policy_sets

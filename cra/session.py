@@ -349,9 +349,10 @@ class Session(SessionCore):
             if each.status == "ended":
                 self.end("cancelled")
                 raise SessionAlreadyEnded(f"session {each.session_id}, the parent, has ended; create a new one")
-            idle, life = now - each.active_ns, now - each.started_ns
-            if idle > runtime.idle_ns or life > runtime.life_ns:
-                self.end("timeout")
+            over = max(now - each.active_ns - runtime.idle_ns, now - each.started_ns - runtime.life_ns)
+            if over > 0:
+                if not self.open_calls or over > runtime.grace_ns:
+                    self.end("timeout")
                 raise SessionExpired(f"session {each.session_id} has expired; create a new one")
             each.active_ns = now
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
+from itertools import takewhile
 from typing import Any
 
 from cra.carp.conditions import RISK_TIERS, RiskTier
@@ -36,6 +37,8 @@ class SessionTable:
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._revoked: set[str] = set()
         self._closed = False
+        self.opened = 0
+        """Sessions opened so far."""
         self._lock = threading.RLock()
 
     def open(
@@ -104,6 +107,7 @@ class SessionTable:
             self._check_new(session.agent_id, session.session_id, given=given)
             session.record(("session.started", _start(session)), base=base + 2)
             self._runtime.sessions[session.session_id] = session
+            self.opened += 1
             if session.parent is not None:
                 session.parent.children[session.session_id] = session
 
@@ -140,6 +144,20 @@ class SessionTable:
         if session_id in self._ended:
             raise SessionAlreadyEnded(f"session {session_id} has ended; create a new one")
         raise SessionNotFound(f"there is no session {session_id}; create it first, or correct the id")
+
+    def __len__(self) -> int:
+        """How many are active."""
+        return len(self._runtime.sessions)
+
+    def find(self, session_id: str) -> Session | None:
+        """An active session, None where there is none of that id."""
+        return self._runtime.sessions.get(session_id)
+
+    def newest(self, known: Container[str]) -> list[Session]:
+        """The active sessions that were opened after all those that are `known`, newest first."""
+        with self._lock:
+            sessions = reversed(self._runtime.sessions.values())
+            return list(takewhile(lambda session: session.session_id not in known, sessions))
 
     def revoke(self, agent_id: str) -> int:
         """See `Resolver.revoke`."""

@@ -7,6 +7,7 @@ import threading
 from datetime import datetime, timedelta, timezone
 
 from cra.ids import make_uuid7
+from cra.testing.timers import VirtualTimers
 from cra.timing.clock import NS_PER_SECOND
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -28,7 +29,8 @@ class VirtualClock:
                 raise ValueError("start needs a time zone, such as datetime(2026, 1, 1, tzinfo=timezone.utc)")
             self._now_ns = (moment - _EPOCH) // timedelta(microseconds=1) * 1000
         self._monotonic_ns = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant: what a timer runs may make time pass
+        self._timers: list[VirtualTimers] = []
 
     def now_ns(self) -> int:
         return self._now_ns
@@ -37,13 +39,27 @@ class VirtualClock:
         return self._monotonic_ns
 
     def advance(self, seconds: float) -> None:
-        """Let time pass on both clocks; `seconds` ≥ 0."""
+        """Let time pass on both clocks; `seconds` ≥ 0. Timers that it drives fire on the way, each at its time."""
         if seconds < 0:
             raise ValueError("time does not run backwards; use set_wall to move the wall clock alone")
-        step = round(seconds * NS_PER_SECOND)
         with self._lock:
-            self._now_ns += step
-            self._monotonic_ns += step
+            end = self._monotonic_ns + round(seconds * NS_PER_SECOND)
+            while True:
+                due = min((due for each in self._timers if (due := each.next_due()) is not None), default=end + 1)
+                self._reach(min(due, end))
+                if due > end:
+                    return
+                for each in list(self._timers):
+                    each.run_due()
+
+    def drive(self, timers: VirtualTimers) -> None:
+        """Have `advance` run these timers, too; they call this themselves."""
+        self._timers.append(timers)
+
+    def _reach(self, monotonic_ns: int) -> None:
+        step = max(0, monotonic_ns - self._monotonic_ns)
+        self._now_ns += step
+        self._monotonic_ns += step
 
     def set_wall(self, now_ns: int) -> None:
         """Set the wall clock alone, as an administrator or NTP does; it may jump backwards."""
@@ -61,4 +77,4 @@ class SeededIds:
         return make_uuid7(unix_ms, self._random.getrandbits(74))
 
 
-__all__ = ["SeededIds", "VirtualClock"]
+__all__ = ["SeededIds", "VirtualClock", "VirtualTimers"]
