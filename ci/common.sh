@@ -11,6 +11,8 @@ mkdir -p "$out"
 make --silent dev
 # Tests of faults have it make system calls fail.
 command -v strace >/dev/null || apt-get install -y -qq strace >/dev/null
+# Tests of shared limits start a server of their own.
+command -v redis-server >/dev/null || apt-get install -y -qq redis-server >/dev/null
 
 # The line that .ci/run puts into its table.
 report() { printf '== %s\n' "$*"; }

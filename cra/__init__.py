@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from cra import errors, testing
@@ -23,6 +24,7 @@ from cra.session import Session
 from cra.storage.base import AsyncStorageBackend, StorageBackend
 from cra.timing.external_timers import ExternalTimers, ScheduledTimer
 from cra.timing.manager import Timing
+from cra.timing.shared_limits import SharedLimits
 from cra.timing.thread_timers import ThreadTimers
 from cra.timing.timers import TimerBackend, TimerStats
 from cra.trace.diff import TraceDiff, diff
@@ -34,6 +36,7 @@ from cra.version import __version__
 
 if TYPE_CHECKING:
     from cra.timing.asyncio_timers import AsyncioTimers
+    from cra.timing.redis import RedisLimits
 
 __all__ = [
     "AllowedAction",
@@ -54,6 +57,7 @@ __all__ = [
     "Finding",
     "InjectedBlock",
     "Outcome",
+    "RedisLimits",
     "Replay",
     "Request",
     "Resolution",
@@ -61,6 +65,7 @@ __all__ = [
     "RiskTier",
     "ScheduledTimer",
     "Session",
+    "SharedLimits",
     "Stats",
     "Step",
     "StorageBackend",
@@ -85,11 +90,12 @@ __all__ = [
 ]
 __all__ += errors.__all__
 
+_LATER = {"AsyncioTimers": "cra.timing.asyncio_timers", "RedisLimits": "cra.timing.redis"}
+
 
 def __getattr__(name: str) -> Any:
-    """What needs asyncio is imported when somebody asks for it: that takes longer than all the rest."""
-    if name == "AsyncioTimers":
-        from cra.timing.asyncio_timers import AsyncioTimers
-
-        return AsyncioTimers
+    """What takes longer to import than all the rest is imported when somebody asks for it."""
+    module = _LATER.get(name)
+    if module is not None:
+        return getattr(import_module(module), name)
     raise AttributeError(f"module 'cra' has no attribute {name!r}")

@@ -39,6 +39,7 @@ from cra.timing.clock import NS_PER_SECOND, Clock, SystemClock
 from cra.timing.heartbeat import Heartbeat
 from cra.timing.manager import TimerManager, Timing
 from cra.timing.session_ttl import SessionLifetimes
+from cra.timing.shared_limits import SharedLimits, SharedWindows
 from cra.timing.thread_timers import ThreadTimers
 from cra.timing.timers import TimerBackend
 from cra.trace.event import Event
@@ -86,6 +87,8 @@ class Resolver:
       periodic flushes (`Timing`); None for none of them, and sessions then expire when somebody uses them.
     - `atlas_cache_bytes`: how much of the loaded atlases to keep in memory; those of files are read again when needed. What
       sessions use stays, unless `atlas_cache_hard_limit` says to refuse what does not fit.
+    - `shared_limits`: count the limits that outlive sessions together with other processes: a `redis://` URL, or a `SharedLimits`
+      such as `RedisLimits(url, when_away="local")`. docs/shared-limits.md.
     - `clock`, `ids`: injected for deterministic runs (`cra.testing`). `timers`: the `TimerBackend` for `timing`, by default a
       thread of this resolver's own; with a `clock` injected there is none unless it is given.
 
@@ -112,6 +115,7 @@ class Resolver:
         life_seconds: float = 86_400,
         atlas_cache_bytes: int = 64 * 2**20,
         atlas_cache_hard_limit: bool = False,
+        shared_limits: str | SharedLimits | None = None,
         timing: Timing | None = _DEFAULT_TIMING,
         timers: TimerBackend | None = None,
         clock: Clock | None = None,
@@ -136,6 +140,8 @@ class Resolver:
             raise ValueError("timers are for what timing says; give it, or leave out timers")
         own_timers = ThreadTimers() if timers is None and clock is None and timing is not None else None
         clock = clock or SystemClock()
+        self._shared_limits = _open_shared_limits(shared_limits)
+        self._closes_limits = isinstance(shared_limits, str)
         self._backends = open_storage(storage)
         if durability == "durable":
             for backend in self._backends:
@@ -173,6 +179,11 @@ class Resolver:
             registry=AtlasRegistry(atlas_cache_bytes, atlas_cache_hard_limit),
             recorder=recorder,
         )
+        if self._shared_limits is not None:
+            self._runtime.asks_others = True
+            self._runtime.spending = SharedWindows(
+                self._runtime.limits, self._shared_limits, clock, lambda *event: self._record(event)
+            )
         self._own_ids = own_ids
         self._lock = threading.Lock()
         self._own_ended = False
@@ -520,6 +531,8 @@ class Resolver:
         with ExitStack() as stack:
             stack.callback(self._runtime.recorder.close)
             stack.callback(self._runtime.threads.close)
+            if self._closes_limits and self._shared_limits is not None:
+                stack.callback(self._shared_limits.close)
             self._sessions.end_all()
             self._record(ending(self._uptime_ms()), last=True)
 
@@ -560,6 +573,16 @@ def _open_ring(
         for backend in backends:
             backend.close()
         raise
+
+
+def _open_shared_limits(spec: str | SharedLimits | None) -> SharedLimits | None:
+    if isinstance(spec, str):
+        from cra.timing.redis import RedisLimits
+
+        return RedisLimits(spec)
+    if spec is not None and not isinstance(spec, SharedLimits):
+        raise ValueError("shared_limits has to be a redis:// URL or an object with the methods of SharedLimits")
+    return spec
 
 
 def _loaded(*atlases: Atlas) -> list[tuple[str, dict[str, Any]]]:

@@ -31,6 +31,7 @@ from cra.reference.session_core import CLOSING_PAYLOAD, MAX_PAYLOAD, RECORD_BYTE
 from cra.strictjson import MAX_DEPTH
 from cra.timing.clock import NS_PER_SECOND, Clock
 from cra.timing.rate_limit import SlidingWindows
+from cra.timing.shared_limits import Spending
 from cra.trace.record import EventsRecord, SessionHeader
 from cra.trace.recorder import Recorder
 from cra.trace.template import TraceDetail, make_template
@@ -103,6 +104,9 @@ class Runtime(RuntimeCore):
             resolution_type=Resolution,
         )
         self.options = options
+        self.spending: Spending = self.limits
+        """Where executions reserve their limits; where that `asks_others`, it may take a while."""
+        self.asks_others = False
         self.grace_ns = int(options.grace_seconds * NS_PER_SECOND)
         self.registry = registry
         registry.on_change = self.note_change

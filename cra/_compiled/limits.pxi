@@ -28,6 +28,7 @@ cdef class _Window:
 
     cdef object window_ns, total
     cdef readonly object entries
+    cdef object as_of_ns
     cdef object _limit, _cost, _used, _remaining, _exhausted
     cdef object _leaves  # when the oldest leaves, None: never; as of `_leaves_known`
     cdef bint _leaves_known
@@ -100,7 +101,7 @@ cdef class _Window:
     cdef object keep(self, limit, next_cost, now):
         """The state as of `now`, kept for later looks."""
         leaves = self.leaves()
-        state = _standing(limit, next_cost, self.total, None if leaves is None else leaves - now)
+        state = _standing(limit, next_cost, self.total, None if leaves is None else leaves - now, self.as_of_ns)
         self._cost, self._used, self._remaining, self._exhausted = next_cost, self.total, state.remaining, state.exhausted
         self._limit = limit
         return state
@@ -202,7 +203,7 @@ cdef class SlidingWindows:
             return self._look_anew(key, limit, now_ns, next_cost, exhausted)
         if window._exhausted:
             exhausted[0] = True
-        return _LimitState(window._used, window._remaining, reset_after, window._exhausted)
+        return _LimitState(window._used, window._remaining, reset_after, window._exhausted, window.as_of_ns)
 
     cdef object _look_anew(self, key, limit, now_ns, next_cost, bint *exhausted):
         cdef _Window window
@@ -251,6 +252,16 @@ cdef class SlidingWindows:
         """See `cra.reference.sliding_windows.SlidingWindows.release`."""
         with self._lock:
             self._give_back(reservation)
+
+    def know(self, key, limit, used, admitted_ns, as_of_ns):
+        """See `cra.reference.sliding_windows.SlidingWindows.know`."""
+        cdef _Window window
+        with self._lock:
+            window = _Window(limit.window_ns)
+            window.as_of_ns = as_of_ns
+            if used:
+                window.add(used, admitted_ns)
+            self._windows[key] = window
 
     def forget(self, keys):
         """See `cra.reference.sliding_windows.SlidingWindows.forget`."""

@@ -15,7 +15,7 @@ from cra.atlas.manifest import Action, ActionLimit, Atlas, ContentType, ContextB
 from cra.carp.conditions import RiskTier
 from cra.carp.plan import DecisionType, Plan, PlanLimit, Ruling
 from cra.carp.policy import Policy
-from cra.timing.clock import NS_PER_SECOND
+from cra.timing.clock import NS_PER_SECOND, format_timestamp
 from cra.timing.rate_limit import LimitState
 
 
@@ -109,6 +109,8 @@ def limit_constraint(plan: Plan, bound: PlanLimit, state: LimitState) -> Constra
     window = window_seconds(bound.policy)
     if window is not None:
         parameters |= {"window_seconds": window, "reset_after": seconds(state.reset_after_ns or 0)}
+    if state.as_of_ns is not None:
+        parameters["as_of"] = format_timestamp(state.as_of_ns)
     return Constraint(fixed.constraint_id, fixed.type, parameters)
 
 

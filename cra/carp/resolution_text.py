@@ -28,6 +28,7 @@ from cra.carp.published import (
     window_seconds,
 )
 from cra.execution.approvals import approval_id
+from cra.timing.clock import format_timestamp
 from cra.timing.rate_limit import LimitState
 
 if TYPE_CHECKING:
@@ -185,6 +186,8 @@ def _limits(limits: tuple[LimitText, ...], states: tuple[LimitState, ...]) -> li
         text = f"{head}{number(state.remaining)!r}"
         if window is not None:
             text += f"{window}{seconds(state.reset_after_ns or 0)!r}"
+        if state.as_of_ns is not None:
+            text += f',"as_of":"{format_timestamp(state.as_of_ns)}"'
         text += "}}"
         # An ancestor may share the count, and what stands the same need not be told twice.
         if not limit.member or text not in told:

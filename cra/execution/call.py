@@ -45,7 +45,7 @@ from cra.reference.session_core import NewEvent
 from cra.runtime import approval_payload, approval_room
 from cra.timing.clock import NS_PER_SECOND
 from cra.timing.rate_limit import LimitReached
-from cra.timing.rate_limit import Reservation as Spent
+from cra.timing.shared_limits import CannotCount, SharedLimitsAway
 from cra.trace.record import EXECUTION
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Call:
     """Whether its start is recorded."""
     # What is given back where the executor is not called.
     _reserved: RingRoom | None = None
-    _spent: Spent | None = None
+    _spent: object = None
     _used: tuple[Approval, ...] = ()
 
     def __init__(
@@ -320,7 +320,7 @@ class Call:
         except CRAError as error:
             self._refuse(error, error.message)
         try:
-            self._spent = self.runtime.limits.reserve(charged, self.runtime.clock.monotonic_ns())
+            self._spent = self.runtime.spending.reserve(charged, self.runtime.clock.monotonic_ns())
         except LimitReached as reached:
             policy = next(
                 p
@@ -328,6 +328,13 @@ class Call:
                 if limit_key(p, self.session.lineage[m], self.action_id) == reached.charge.key
             )
             self._refuse_limit(policy, reached.retry_after_ns)
+        except SharedLimitsAway as away:
+            policy = next(policy for _, policy in cleared.limits)
+            message = f"{self.action_id}: {away}; try again in 1 s"
+            refusal = RateLimitExceeded(message, retry_after=1.0, policy_id=policy.policy_id)
+            self._refuse(refusal, "limits_unavailable", policy.policy_id)
+        except CannotCount as reason:
+            self._refuse(InvalidParameters(f"{self.action_id}: {reason}"), "budget_too_large")
 
     def _give_back(self) -> None:
         """The executor has not been called and will not be: what was taken for it is free again."""
@@ -336,7 +343,7 @@ class Call:
         for used in reversed(self._used):
             self.runtime.approvals.give_back(used)
         if self._spent is not None:
-            self.runtime.limits.release(self._spent)
+            self.runtime.spending.release(self._spent)
 
     def _abandon(self) -> None:
         """Free the idempotency key: the executor has not been called."""

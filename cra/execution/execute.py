@@ -37,7 +37,8 @@ async def aexecute(call: Call) -> Outcome:
     """Run a call for a caller on an event loop."""
     import asyncio
 
-    while isinstance(step := call.admit(), Entry):
+    asks_others = call.runtime.asks_others
+    while isinstance(step := await asyncio.to_thread(call.admit) if asks_others else call.admit(), Entry):
         settled = await step.wait_async(call.patience)
         if settled is None:
             call.refuse_in_flight()

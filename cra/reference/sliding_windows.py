@@ -29,13 +29,15 @@ class LimitState(msgspec.Struct, frozen=True, gc=False):
     """A limit as of one moment.
 
     `reset_after_ns` is the time until the oldest counted call leaves the window; None when nothing is counted or nothing ever
-    leaves. `exhausted`: one more call would not be admitted.
+    leaves. `exhausted`: one more call would not be admitted. `as_of_ns`: of a count that is shared with other processes, the time
+    (wall clock) at which this one last knew it.
     """
 
     used: Exact
     remaining: Exact
     reset_after_ns: int | None
     exhausted: bool
+    as_of_ns: int | None = None
 
 
 class Charge(msgspec.Struct, frozen=True):
@@ -82,7 +84,9 @@ def _exhausted(states: tuple[LimitState, ...]) -> tuple[int, ...]:
     return tuple([index for index, state in enumerate(states) if state.exhausted])
 
 
-def standing(limit: Limit, next_cost: Fraction | None, used: Exact, reset_after_ns: int | None) -> LimitState:
+def standing(
+    limit: Limit, next_cost: Fraction | None, used: Exact, reset_after_ns: int | None, as_of_ns: int | None = None
+) -> LimitState:
     """The state of a limit of which `used` is counted."""
     remaining = exact(limit.amount) - used
     if limit.kind == "rate_limit":
@@ -91,7 +95,7 @@ def standing(limit: Limit, next_cost: Fraction | None, used: Exact, reset_after_
         exhausted = remaining <= 0
     else:
         exhausted = remaining < next_cost
-    return LimitState(used, max(remaining, 0), reset_after_ns, exhausted)
+    return LimitState(used, max(remaining, 0), reset_after_ns, exhausted, as_of_ns)
 
 
 class Reservation:
@@ -107,13 +111,15 @@ class _Window:
     """What is counted for one key.
 
     `entries` maps the time of admission to what was charged then, oldest first; an OrderedDict, since the oldest is dropped at
-    one end while a release takes from anywhere. Without a window only the total counts.
+    one end while a release takes from anywhere. Without a window only the total counts. `as_of_ns` is of a count that is shared
+    with other processes.
     """
 
-    __slots__ = ("window_ns", "total", "entries")
+    __slots__ = ("window_ns", "total", "entries", "as_of_ns")
 
     def __init__(self, window_ns: int | None) -> None:
         self.window_ns = window_ns
+        self.as_of_ns: int | None = None
         self.total: Exact = 0
         self.entries: OrderedDict[int, Exact] = OrderedDict()
 
@@ -183,7 +189,7 @@ class SlidingWindows:
         call is not known (None), when nothing is left.
         """
         used: Exact = 0
-        reset_after: int | None = None
+        reset_after = as_of_ns = None
         # A key without a window is the common case and needs no lock.
         if key in self._windows:
             with self._lock:
@@ -192,8 +198,8 @@ class SlidingWindows:
                 if window is not None:
                     window.expire(now)
                     window.adopt(limit.window_ns, now)
-                    used, reset_after = window.total, window.reset_after(now)
-        return standing(limit, next_cost, used, reset_after)
+                    used, reset_after, as_of_ns = window.total, window.reset_after(now), window.as_of_ns
+        return standing(limit, next_cost, used, reset_after, as_of_ns)
 
     def states(self, watches: Watches, now_ns: int) -> tuple[LimitState, ...]:
         """`peek` at all of them. While no key has a window it is `watches.unused` itself."""
@@ -234,6 +240,16 @@ class SlidingWindows:
         """Give everything back, for a call whose executor was never called. A second time does nothing."""
         with self._lock:
             self._give_back(reservation)
+
+    def know(self, key: Hashable, limit: Limit, used: Exact, admitted_ns: int, as_of_ns: int) -> None:
+        """Take over what is counted for `key` elsewhere: `used` ≥ 0 in all, the oldest of it admitted at the monotonic time
+        `admitted_ns`, as somebody who counts for several processes said at `as_of_ns` on the wall clock."""
+        with self._lock:
+            window = _Window(limit.window_ns)
+            window.as_of_ns = as_of_ns
+            if used:
+                window.add(used, admitted_ns)
+            self._windows[key] = window
 
     def forget(self, keys: Iterable[Hashable]) -> None:
         """Drop the counters of `keys`: those of an ended session, which no window empties. Unknown keys are ignored."""

@@ -83,6 +83,11 @@ class Counters(RuleBasedStateMachine):
 
         self.counters.each(look)
 
+    @rule(key=keys, limit=limits, used=st.integers(0, 3), age=st.integers(0, 12))
+    def know(self, key: str, limit: Limit, used: int, age: int) -> None:
+        """What somebody else has counted; as of a time that shows in the states."""
+        self.counters.call("know", key, limit, used, self.now - age, 1000 + self.now)
+
     @rule(gone=st.lists(keys, max_size=3))
     def forget(self, gone: list[str]) -> None:
         self.counters.call("forget", gone)

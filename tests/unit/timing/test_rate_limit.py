@@ -34,6 +34,17 @@ def budget(amount: str, window_ns: int | None = 60 * SECOND) -> Limit:
     return Limit(kind="budget", amount=Fraction(amount), window_ns=window_ns)
 
 
+def test_what_was_counted_elsewhere_is_taken_over(twin: Any) -> None:
+    """It counts from when it was admitted, shows when it was known, and a key that was reserved anew knows nothing of that."""
+    windows, limit = twin.SlidingWindows(), calls(5)
+    windows.know("k", limit, 5, 10 * SECOND, 1234)
+    assert LimitState(5, 0, 40 * SECOND, True, 1234) == windows.peek("k", limit, 30 * SECOND)
+    assert LimitState(0, 5, None, False, 1234) == windows.peek("k", limit, 70 * SECOND)
+    windows.know("k", limit, 0, 70 * SECOND, 5678)
+    assert LimitState(0, 5, None, False, 5678) == windows.peek("k", limit, 70 * SECOND)
+    assert windows.peek("other", limit, 70 * SECOND).as_of_ns is None
+
+
 def charge(limit: Limit, cost: str = "1", key: object = "k", enforced: bool = True) -> Charge:
     return Charge(key=key, limit=limit, cost=Fraction(cost), enforced=enforced)
 
