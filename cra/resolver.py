@@ -9,7 +9,7 @@ import os
 import queue
 import threading
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -215,8 +215,18 @@ class Resolver:
         def beat() -> None:
             self._record(("runtime.heartbeat", heartbeat.payload(self._uptime_ms(), lifetimes.timed_out)))
 
+        def expire() -> int:
+            runtime.expire_approvals()
+            return runtime.approvals.next_expiry()
+
         manager = TimerManager(
-            timers, timing, runtime.clock, lifetimes, beat=beat, flush=lambda: runtime.recorder.flush(level)
+            timers,
+            timing,
+            runtime.clock,
+            lifetimes,
+            expire=expire,
+            beat=beat,
+            flush=lambda: runtime.recorder.flush(level),
         )
         manager.start()
         return manager
@@ -438,6 +448,21 @@ class Resolver:
         """Reject a pending approval for the rest of the session; raises as `approve` does."""
         return self._decide("approval.rejected", self._runtime.approvals.reject, approval_id, by, reason)
 
+    def wait_for_approval(self, approval_id: str, timeout: float | None = None) -> Approval:
+        """Wait until a requested approval is decided: granted or rejected, or still pending after `timeout` seconds.
+
+        Raises `ApprovalNotFound` for one that was never requested, has expired, or whose session has ended.
+        """
+        self._runtime.expire_approvals()
+        return self._runtime.approvals.wait(approval_id, timeout)
+
+    async def await_for_approval(self, approval_id: str, timeout: float | None = None) -> Approval:
+        """`wait_for_approval` for callers on an event loop; no thread waits meanwhile."""
+        from cra import aio
+
+        self._runtime.expire_approvals()
+        return await aio.decision(self._runtime.approvals, approval_id, timeout)
+
     def _decide(
         self, event_type: str, decide: Callable[..., Approval], approval_id: str, by: str, reason: str
     ) -> Approval:
@@ -477,12 +502,44 @@ class Resolver:
     def iter_trace(self, session_id: str, *, after: int = -1, types: Collection[str] | None = None) -> Iterator[Event]:
         """The events of a session with a sequence above `after`, of `types`, one by one."""
         self.flush()
-        backend = next(iter(self._readable()), None)
-        if backend is None:
-            raise StorageError("none of the storages keeps events; use memory:, jsonl: or sqlite:")
+        backend = self.readable_storage()
         if not backend.last(session_id, 1):
             raise SessionNotFound(f"no events of a session {session_id} are stored")
         return backend.events(session_id, after=after, types=types)
+
+    def stream(self, session_id: str, *, after: int = -1, types: Collection[str] | None = None) -> AsyncIterator[Event]:
+        """The events of a session with a sequence above `after`, of `types`: those that are stored, then each as it is stored.
+
+        For `async for`. Ends after `session.ended`, or when the resolver is closed. A slow consumer misses nothing. Raises as
+        `iter_trace`.
+        """
+        from cra import aio
+
+        return aio.stream(self, session_id, after=after, types=types)
+
+    def readable_storage(self) -> StorageBackend:
+        """The first storage that can be read. Raises `StorageError`."""
+        backend = next(iter(self._readable()), None)
+        if backend is None:
+            raise StorageError("none of the storages keeps events; use memory:, jsonl: or sqlite:")
+        return backend
+
+    def wait_for_room(self, timeout: float | None = None) -> bool:
+        """Wait until at least half of the ring is free; False when it is not after `timeout` seconds.
+
+        For producers that would rather wait than be refused (`overflow="fail"`) or be held up in the middle of a resolve.
+        """
+        ring = self._runtime.recorder.ring
+        return ring.wait_room(ring.size // 2 - 64, timeout)
+
+    async def await_for_room(self, timeout: float | None = None) -> bool:
+        """`wait_for_room` for callers on an event loop: how backpressure reaches a producer there."""
+        import asyncio
+
+        ring = self._runtime.recorder.ring
+        if ring.wait_room(ring.size // 2 - 64, 0):
+            return True
+        return await asyncio.to_thread(self.wait_for_room, timeout)
 
     def _is_stored(self, session_id: str) -> bool:
         return any(backend.last(session_id, 1) for backend in self._readable())

@@ -7,8 +7,9 @@ happened, so that the caller can record it. PROTOCOL: Approvals.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable
 from hashlib import sha256
-from threading import Lock
+from threading import Event, Lock
 from typing import Literal
 from unicodedata import normalize
 
@@ -118,6 +119,45 @@ class ApprovalBook:
         self._sessions: dict[str, _Session] = {}
         self._deadlines: OrderedDict[str, int] = OrderedDict()
         self._expired: list[Approval] = []
+        self._watchers: defaultdict[str, list[Callable[[], object]]] = defaultdict(list)
+
+    def watch(self, approval_id: str, tell: Callable[[], object]) -> Callable[[], None]:
+        """Call `tell` when an approval is decided or gone, on whichever thread that happens; it must not wait for anything.
+
+        Returns a function that ends the watch.
+        """
+        with self._lock:
+            self._watchers[approval_id].append(tell)
+
+        def end() -> None:
+            with self._lock:
+                watchers = self._watchers.get(approval_id, [])
+                if tell in watchers:
+                    watchers.remove(tell)
+                if not watchers:
+                    self._watchers.pop(approval_id, None)
+
+        return end
+
+    def _tell(self, approval_id: str) -> None:
+        for tell in self._watchers.pop(approval_id, ()):
+            tell()
+
+    def wait(self, approval_id: str, timeout: float | None) -> Approval:
+        """The approval once it is decided, or as it stands after `timeout` seconds. Raises `ApprovalNotFound` when it is gone."""
+        decided = Event()
+        unwatch = self.watch(approval_id, decided.set)
+        try:
+            if self.find(approval_id).status == "pending":
+                decided.wait(timeout)
+        finally:
+            unwatch()
+        return self.find(approval_id)
+
+    def next_expiry(self) -> int:
+        """When the next approval can expire, monotonic ns: of those that are pending, or requested from now on."""
+        with self._lock:
+            return next(iter(self._deadlines.values()), self._clock.monotonic_ns() + self._lifetime_ns)
 
     def request(
         self,
@@ -250,6 +290,7 @@ class ApprovalBook:
                 for approval_id in approval_ids:
                     del self._approvals[approval_id]
                     self._deadlines.pop(approval_id, None)
+                    self._tell(approval_id)
             self._expired = [approval for approval in self._expired if approval.session_id != session_id]
 
     def _decide(self, approval_id: str, status: Literal["granted", "rejected"], by: str, reason: str) -> Approval:
@@ -279,6 +320,7 @@ class ApprovalBook:
             session.decided += 1
             if status == "granted" and approval.parameters_hash is None:
                 session.granted |= {approval.covers}
+            self._tell(approval_id)
             return decided
 
     def _find(self, approval_id: str) -> Approval:
@@ -296,6 +338,7 @@ class ApprovalBook:
             approval = self._approvals[self._deadlines.popitem(last=False)[0]]
             self._forget(approval).pending -= 1
             self._expired.append(msgspec.structs.replace(approval, status="expired"))
+            self._tell(approval.approval_id)
 
     def _forget(self, approval: Approval) -> _Session:
         """Take an approval out of the book; its session is returned."""

@@ -63,7 +63,11 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TimerManager:
-    """See the module. `beat` records a heartbeat, `flush` flushes; what they raise, the timers count."""
+    """See the module.
+
+    `expire` records the approvals that nobody decided in time and returns when it wants to be called again (monotonic, ns),
+    `beat` records a heartbeat, `flush` flushes; what they raise, the timers count.
+    """
 
     def __init__(
         self,
@@ -72,6 +76,7 @@ class TimerManager:
         clock: Clock,
         lifetimes: SessionLifetimes,
         *,
+        expire: Callable[[], int],
         beat: Callable[[], object],
         flush: Callable[[], object],
     ) -> None:
@@ -79,6 +84,7 @@ class TimerManager:
         self._timing = timing
         self._clock = clock
         self._lifetimes = lifetimes
+        self._expire = expire
         self._beat = beat
         self._flush = flush
         self._stopped = False
@@ -120,7 +126,7 @@ class TimerManager:
         now = self._clock.monotonic_ns()
         again = now + NS_PER_SECOND  # where the sweep raises
         try:
-            again = self._lifetimes.sweep(now)
+            again = min(self._expire(), self._lifetimes.sweep(now))
         finally:
             if not self._stopped:
                 delay = max(0, again - self._clock.monotonic_ns()) / NS_PER_SECOND

@@ -61,6 +61,11 @@ class Subscription:
         self.last_error: BaseException | None = None
         self._worker = Worker(self._deliver, "cra-subscriber")
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is delivered any more."""
+        return self._closed
+
     def close(self) -> None:
         """Stop. What is still buffered is not delivered; a call in progress ends by itself. Harmless when repeated."""
         self._closed = True
