@@ -21,10 +21,10 @@ from cra.hotpath import canonical_json, event_hash, implementation, verify_chain
 from cra.reference.chain import ChainVerification
 from cra.resolver import Resolver, Stats
 from cra.session import Session
+from cra.shared.limits import SharedLimits
 from cra.storage.base import AsyncStorageBackend, StorageBackend
 from cra.timing.external_timers import ExternalTimers, ScheduledTimer
 from cra.timing.manager import Timing
-from cra.timing.shared_limits import SharedLimits
 from cra.timing.thread_timers import ThreadTimers
 from cra.timing.timers import TimerBackend, TimerStats
 from cra.trace.diff import TraceDiff, diff
@@ -35,8 +35,8 @@ from cra.trace.verify import FileVerification, verify_file
 from cra.version import __version__
 
 if TYPE_CHECKING:
+    from cra.shared.redis import RedisLimits
     from cra.timing.asyncio_timers import AsyncioTimers
-    from cra.timing.redis import RedisLimits
 
 __all__ = [
     "AllowedAction",
@@ -90,7 +90,7 @@ __all__ = [
 ]
 __all__ += errors.__all__
 
-_LATER = {"AsyncioTimers": "cra.timing.asyncio_timers", "RedisLimits": "cra.timing.redis"}
+_LATER = {"AsyncioTimers": "cra.timing.asyncio_timers", "RedisLimits": "cra.shared.redis"}
 
 
 def __getattr__(name: str) -> Any:

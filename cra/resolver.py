@@ -33,13 +33,13 @@ from cra.reference.ring_room import CLOSING_BYTES
 from cra.runtime import ForkedLock, Level, Options, Redact, Runtime, approval_payload, record_bytes
 from cra.session import Session
 from cra.sessions import SessionTable
+from cra.shared.limits import SharedLimits, SharedWindows
 from cra.storage.base import StorageBackend
 from cra.storage.open import StorageSpec, open_storage
 from cra.timing.clock import NS_PER_SECOND, Clock, SystemClock
 from cra.timing.heartbeat import Heartbeat
 from cra.timing.manager import TimerManager, Timing
 from cra.timing.session_ttl import SessionLifetimes
-from cra.timing.shared_limits import SharedLimits, SharedWindows
 from cra.timing.thread_timers import ThreadTimers
 from cra.timing.timers import TimerBackend
 from cra.trace.event import Event
@@ -634,7 +634,7 @@ def _open_ring(
 
 def _open_shared_limits(spec: str | SharedLimits | None) -> SharedLimits | None:
     if isinstance(spec, str):
-        from cra.timing.redis import RedisLimits
+        from cra.shared.redis import RedisLimits
 
         return RedisLimits(spec)
     if spec is not None and not isinstance(spec, SharedLimits):

@@ -28,10 +28,10 @@ from cra.ids import IdSource
 from cra.reference.resolve import DefaultDecision
 from cra.reference.ring_room import CLOSING_BYTES
 from cra.reference.session_core import CLOSING_PAYLOAD, MAX_PAYLOAD, RECORD_BYTES, NewEvent
+from cra.shared.limits import Spending
 from cra.strictjson import MAX_DEPTH
 from cra.timing.clock import NS_PER_SECOND, Clock
 from cra.timing.rate_limit import SlidingWindows
-from cra.timing.shared_limits import Spending
 from cra.trace.record import EventsRecord, SessionHeader
 from cra.trace.recorder import Recorder
 from cra.trace.template import TraceDetail, make_template

@@ -43,9 +43,9 @@ from cra.ids import UUID_PATTERN
 from cra.reference.resolve import DENIED, Verdict
 from cra.reference.session_core import NewEvent
 from cra.runtime import approval_payload, approval_room
+from cra.shared.limits import CannotCount, SharedLimitsAway
 from cra.timing.clock import NS_PER_SECOND
 from cra.timing.rate_limit import LimitReached
-from cra.timing.shared_limits import CannotCount, SharedLimitsAway
 from cra.trace.record import EXECUTION
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """A thousand agents in one process: each resolves a hundred times, executes what it may, and some fall silent.
 
-Run it: `python examples/swarm/swarm.py` (`--agents`, `--resolves`, `--storage`, `--json`). A live view shows rates, latencies, the
-ring, and what the limits refuse; sessions of agents that fall silent end by themselves. The executors are stand-ins; nothing is
-searched or paid.
+Run it: `python examples/swarm/swarm.py` (`--agents`, `--resolves`, `--storage`, `--json`). A live view shows rates, latencies,
+the ring, and what the limits refuse; sessions of agents that fall silent end by themselves. The executors are stand-ins; nothing
+is searched or paid.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 import cra
 from cra.carp.policy import Limit
+from cra.shared.limits import CannotCount, SharedLimits, SharedLimitsAway
+from cra.shared.redis import RedisLimits
 from cra.timing.rate_limit import Charge, LimitReached, SlidingWindows
-from cra.timing.redis import RedisLimits
-from cra.timing.shared_limits import CannotCount, SharedLimits, SharedLimitsAway
 from tests.support.redis_server import RedisServer
 
 SECOND = 10**9
@@ -170,7 +170,7 @@ class TestCounting:
     def test_a_server_clock_that_goes_back_admits_nothing(self, limits: RedisLimits, running: RedisServer) -> None:
         """Time stands still until it has caught up."""
         limits.reserve([charge(calls(1, SECOND))])
-        limits._client.hincrby(limits._prefix + "epoch", "now", 10 * 10**6)
+        limits._server.client.hincrby(limits._prefix + "epoch", "now", 10 * 10**6)
         limits.reserve([charge(calls(1), key="other")])
         admitted = [limits.reserve([charge(calls(1, SECOND), key="later")]).refused for _ in range(3)]
         assert [None, 0, 0] == admitted
@@ -264,13 +264,13 @@ class TestEpoch:
     def test_a_server_that_was_emptied_closes(self, limits: RedisLimits) -> None:
         """FLUSHALL, or an eviction."""
         limits.reserve([charge(calls(5))])
-        limits._client.delete(limits._prefix + "epoch")
+        limits._server.client.delete(limits._prefix + "epoch")
         assert limits.reserve([charge(calls(5))]).closed
 
     def test_a_state_older_than_somebody_knows_closes(self, limits: RedisLimits) -> None:
         """Restored from a backup, under the same run."""
         known = limits.reserve([charge(calls(5))]).epoch
-        limits._client.hset(limits._prefix + "epoch", "since", str(known - 10**6))
+        limits._server.client.hset(limits._prefix + "epoch", "since", str(known - 10**6))
         answer = limits.reserve([charge(calls(5))])
         assert answer.closed
         assert answer.epoch > known
@@ -333,7 +333,7 @@ class TestRuntime:
             before = time.monotonic()
             for _ in range(1000):
                 assert session.resolve("buy").is_allowed("shop.buy")
-            assert time.monotonic() - before < limits._client.get_connection_kwargs()["socket_timeout"]
+            assert time.monotonic() - before < limits._server.timeout
 
     def test_away_it_refuses(self, server: RedisServer) -> None:
         """`fail_closed`: a refusal to try again, in the trace as `limits_unavailable`; back, it goes on counting."""
@@ -346,7 +346,7 @@ class TestRuntime:
             assert ["RATE_LIMIT_EXCEEDED"] * 2 == [buy(resolver, session) for _ in range(2)]
             assert "limits_unavailable" == resolver.trace(session.session_id)[-1].payload["reason"]
             server.start()
-            limits._retry_at = 0
+            limits._server.forget_failure()
             limits.start()
             assert "success" == buy(resolver, session)
 
@@ -359,7 +359,7 @@ class TestRuntime:
             server.kill()
             assert ["success", "success", "RATE_LIMIT_EXCEEDED"] == [buy(resolver) for _ in range(3)]
             server.start()
-            limits._retry_at = 0
+            limits._server.forget_failure()
             assert "RATE_LIMIT_EXCEEDED" == buy(resolver)
             events = [
                 (event.event_type, event.payload.get("local"))
@@ -455,10 +455,10 @@ class TestOptions:
 
 
 WORKER = """
-import json, sys, time
+import json, os, sys, time
 import cra
 
-url, manifest, seconds = sys.argv[1], json.loads(sys.argv[2]), float(sys.argv[3])
+url, manifest, stop = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
 resolver = cra.Resolver(shared_limits=url)
 resolver.load_atlas(manifest)
 resolver.register("shop.buy", lambda: "bought", inline=True)
@@ -466,8 +466,8 @@ session = resolver.create_session("bot-" + sys.argv[4], "x")
 resolution = session.resolve("buy")
 print("ready", flush=True)
 sys.stdin.readline()
-admitted, refused, end = [], 0, time.monotonic() + seconds
-while time.monotonic() < end:
+admitted, refused = [], 0
+while not os.path.exists(stop):
     try:
         session.execute("shop.buy", resolution=resolution)
         admitted.append(time.time())
@@ -480,11 +480,12 @@ resolver.close()
 """
 
 
-def hammer(server: RedisServer, manifest: dict[str, Any], seconds: float, meanwhile: Any = None) -> list[Any]:
-    """Eight processes that execute as fast as they can; what each admitted (wall clock), refused, and was told."""
+def hammer(server: RedisServer, manifest: dict[str, Any], stop: Path, meanwhile: Callable[[], object]) -> list[Any]:
+    """Eight processes that execute as fast as they can until `meanwhile` returns; what each admitted (wall clock), refused, and
+    was told."""
     workers = [
         subprocess.Popen(
-            [sys.executable, "-c", WORKER, server.url, json.dumps(manifest), str(seconds), str(number)],
+            [sys.executable, "-c", WORKER, server.url, json.dumps(manifest), str(stop), str(number)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -499,8 +500,8 @@ def hammer(server: RedisServer, manifest: dict[str, Any], seconds: float, meanwh
             assert worker.stdin is not None
             worker.stdin.write("\n")
             worker.stdin.flush()
-        if meanwhile is not None:
-            meanwhile()
+        meanwhile()
+        stop.touch()
         answers = [json.loads(worker.communicate(timeout=120)[0]) for worker in workers]
     finally:
         for worker in workers:
@@ -510,15 +511,24 @@ def hammer(server: RedisServer, manifest: dict[str, Any], seconds: float, meanwh
     return answers
 
 
-def test_eight_processes_admit_exactly_the_limit(server: RedisServer) -> None:
+def test_eight_processes_admit_exactly_the_limit(server: RedisServer, tmp_path: Path) -> None:
     """A thousand within an hour, however they hammer."""
-    RedisLimits(server.url).start()
-    answers = hammer(server, atlas(1000), 8)
+    limits = RedisLimits(server.url)
+    limits.start()
+
+    def exhaust() -> None:
+        """Until nothing is left, and a moment more."""
+        nothing = Charge(("com.example.shop", "limit", "global"), calls(1000), Fraction(0))
+        while limits.reserve([nothing]).standings[0].used < 1000:
+            time.sleep(0.05)
+        time.sleep(0.5)
+
+    answers = hammer(server, atlas(1000), tmp_path / "stop", exhaust)
     assert 1000 == sum(len(admitted) for admitted, _, _ in answers)
     assert all(refused for _, refused, _ in answers)
 
 
-def test_a_server_killed_in_the_middle_never_admits_more(server: RedisServer) -> None:
+def test_a_server_killed_in_the_middle_never_admits_more(server: RedisServer, tmp_path: Path) -> None:
     """Killed and started again, empty: no window of two seconds ever has more than the limit, in all processes together, and
     every one of them says that the limits were closed; after a full window they are open again."""
     RedisLimits(server.url).start()
@@ -531,8 +541,12 @@ def test_a_server_killed_in_the_middle_never_admits_more(server: RedisServer) ->
         times.append(time.time())
         server.start()
         times.append(time.time())
+        with make_resolver(server.url, manifest=atlas(amount, window)) as resolver:
+            while buy(resolver) != "success":
+                time.sleep(0.05)
+        time.sleep(1)
 
-    answers = hammer(server, atlas(amount, window), 7, restart)
+    answers = hammer(server, atlas(amount, window), tmp_path / "stop", restart)
     admitted = sorted(moment for moments, _, _ in answers for moment in moments)
     killed, started = times
     assert any(moment < killed for moment in admitted)

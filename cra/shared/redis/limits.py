@@ -2,7 +2,7 @@
 
 The server's clock is the only one, and a script on the server (`reserve.lua`) does the counting. The state carries an epoch,
 bound to the server's run: where it is gone or older than a process knows, the server has forgotten what it had admitted, and
-every limit stays closed for one full window. Used by `cra.timing.shared_limits`. PROTOCOL: Limits.
+every limit stays closed for one full window. Used by `cra.shared.limits`. PROTOCOL: Limits.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ import secrets
 import threading
 from collections.abc import Sequence
 from fractions import Fraction
-from importlib import resources
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from cra.errors import StorageError
 from cra.hotpath import canonical_text
-from cra.timing.clock import NS_PER_SECOND, SystemClock
+from cra.shared.limits import Answer, CannotCount, SharedLimitsAway, Standing, WhenAway
+from cra.shared.redis.client import RedisServer, ServerAway
 from cra.timing.rate_limit import MAX_BUDGET_ENTRIES, Charge
-from cra.timing.shared_limits import Answer, CannotCount, SharedLimitsAway, Standing, WhenAway
 
 if TYPE_CHECKING:
     from cra.carp.policy import Limit
@@ -30,9 +28,6 @@ UNITS = 1_000_000
 """Units of a budget's 1: what is counted is exact to a millionth; a cost between two units counts as the larger one."""
 MOST = 2**53
 """Units of the largest budget: numbers of the server's scripts are exact up to there."""
-_PAUSE_NS = NS_PER_SECOND
-_OPTIONS: tuple[str, ...] = ("namespace", "when_away", "timeout")
-_SCHEMES = ("redis", "rediss", "unix")
 
 
 class _Token:
@@ -59,27 +54,22 @@ class RedisLimits:
     def __init__(
         self, url: str, *, namespace: str = "cra", when_away: WhenAway = "fail_closed", timeout: float = 1.0
     ) -> None:
-        url, options = _split_options(url)
-        namespace = options.get("namespace", namespace)
-        when_away = options.get("when_away", when_away)  # type: ignore[assignment]
-        timeout = _seconds(options.get("timeout", timeout))
+        self._server = RedisServer(url, namespace=namespace, timeout=timeout)
+        when_away = self._server.options.get("when_away", when_away)  # type: ignore[assignment]
         if when_away not in ("fail_closed", "local"):
             raise StorageError(f"when_away is {when_away!r}; it has to be 'fail_closed' or 'local'")
-        if not namespace or "{" in namespace or "}" in namespace:
-            raise StorageError("namespace has to be a text without braces")
-        self.name = _name_of(url)
         self.when_away: WhenAway = when_away
-        self._prefix = "{" + namespace + "}:"  # in braces, for all keys to be on one node of a cluster
-        self._client = _connect(url, timeout)
-        self._reserve = self._client.register_script(_script("reserve"))
-        self._release = self._client.register_script(_script("release"))
-        self._open = self._client.register_script(_script("open"))
+        self._prefix = self._server.prefix
+        self._reserve, self._release, self._open = map(self._server.script, ("reserve", "release", "open"))
         self._id = f"{os.getpid():x}-{secrets.token_hex(6)}"
         self._numbers = itertools.count()
         self._known_epoch = 0
         self._lock = threading.Lock()
-        self._retry_at = 0
-        self._away = ""
+
+    @property
+    def name(self) -> str:
+        """The URL without what may be secret."""
+        return self._server.name
 
     def __repr__(self) -> str:
         return f"RedisLimits({self.name!r}, when_away={self.when_away!r})"
@@ -135,7 +125,7 @@ class RedisLimits:
 
     def close(self) -> None:
         """See `SharedLimits`."""
-        self._client.close()
+        self._server.close()
 
     def _token(self, charges: Sequence[Charge], counted: Sequence[int], member: str) -> _Token:
         keys: list[str] = []
@@ -152,17 +142,10 @@ class RedisLimits:
         return name + ":entries", name + ":total"
 
     def _call(self, script: Any, keys: list[str], arguments: list[str]) -> Any:
-        """Run a script. After a failure nothing is asked for a second: callers must not wait for a dead server one by one."""
-        from redis.exceptions import RedisError
-
-        if SystemClock.monotonic_ns() < self._retry_at:
-            raise SharedLimitsAway(self._away)
         try:
-            return script(keys=keys, args=arguments)
-        except (RedisError, OSError) as error:
-            self._away = f"{self.name} cannot be asked: {type(error).__name__}"
-            self._retry_at = SystemClock.monotonic_ns() + _PAUSE_NS
-            raise SharedLimitsAway(self._away) from error
+            return self._server.run(script, keys, arguments)
+        except ServerAway as away:
+            raise SharedLimitsAway(str(away)) from away.__cause__
 
 
 def _units(limit: Limit, amount: Fraction, *, up: bool) -> int:
@@ -172,57 +155,3 @@ def _units(limit: Limit, amount: Fraction, *, up: bool) -> int:
     if units > MOST:
         raise CannotCount(f"{float(amount):g} is more than a shared budget can count exactly, {MOST // UNITS}")
     return units
-
-
-def _script(name: str) -> str:
-    return resources.files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
-
-
-def _connect(url: str, timeout: float) -> Any:
-    try:
-        import redis
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
-    except ImportError as error:
-        raise StorageError("shared limits on Redis need redis-py; install cra[redis]") from error
-    try:
-        client = redis.Redis.from_url(
-            url,
-            decode_responses=True,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 0),  # what got no answer may have been counted, and is not asked again
-        )
-        client.connection_pool.make_connection()  # not connected: it only says what it cannot read
-        return client
-    except (ValueError, TypeError) as error:
-        raise StorageError(f"the URL of the shared limits is none that redis-py reads: {error}") from error
-
-
-def _split_options(url: str) -> tuple[str, dict[str, str]]:
-    """The URL without this module's own parameters, and these."""
-    parts = urlsplit(url)
-    if parts.scheme not in _SCHEMES:
-        raise StorageError(f"shared limits are at {', '.join(scheme + '://…' for scheme in _SCHEMES)}")
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    own = {name: options.pop(name) for name in _OPTIONS if name in options}
-    address = url.partition("?")[0]
-    return f"{address}?{urlencode(options)}" if options else address, own
-
-
-def _seconds(value: object) -> float:
-    try:
-        seconds = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        seconds = 0.0
-    if not 0 < seconds < 3600:
-        raise StorageError(f"timeout is {value!r}; it has to be a number of seconds, more than 0")
-    return seconds
-
-
-def _name_of(url: str) -> str:
-    """The URL without what may be secret."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    where = host if parts.port is None else f"{host}:{parts.port}"
-    return f"{parts.scheme}://{where}{parts.path}"

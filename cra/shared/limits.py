@@ -1,7 +1,7 @@
 """Limits that several processes count together: what a counter for them promises, and how a runtime uses one.
 
 `SharedWindows` stands between an execution and two counters: that of the process (`SlidingWindows`), for limits of a session,
-and a shared one (`cra.timing.redis`) for the rest. A resolve never asks the shared one: it sees what this process last knew.
+and a shared one (`cra.shared.redis`) for the rest. A resolve never asks the shared one: it sees what this process last knew.
 PROTOCOL: Limits, Decision.
 """
 
@@ -53,10 +53,14 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
 @runtime_checkable
 class SharedLimits(Protocol):
-    """A counter for several processes, safe to call from many threads. `name` shows in messages and holds no password."""
+    """A counter for several processes, safe to call from many threads. Its `name` holds no password."""
 
-    name: str
     when_away: WhenAway
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        ...
 
     def reserve(self, charges: Sequence[Charge]) -> Answer:
         """Count all charges in one atomic step, or none. Raises `SharedLimitsAway`, `CannotCount`."""

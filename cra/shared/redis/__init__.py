@@ -1,5 +1,5 @@
 """Limits shared by many processes on Redis or Valkey. docs/shared-limits.md."""
 
-from cra.timing.redis.limits import RedisLimits
+from cra.shared.redis.limits import RedisLimits
 
 __all__ = ["RedisLimits"]

@@ -1,0 +1,1 @@
+"""What several processes count and decide together."""
