@@ -21,6 +21,7 @@ from cra.hotpath import canonical_json, event_hash, implementation, verify_chain
 from cra.reference.chain import ChainVerification
 from cra.resolver import Resolver, Stats
 from cra.session import Session
+from cra.shared.approvals import SharedApprovals
 from cra.shared.limits import SharedLimits
 from cra.storage.base import AsyncStorageBackend, StorageBackend
 from cra.timing.external_timers import ExternalTimers, ScheduledTimer
@@ -35,7 +36,7 @@ from cra.trace.verify import FileVerification, verify_file
 from cra.version import __version__
 
 if TYPE_CHECKING:
-    from cra.shared.redis import RedisLimits
+    from cra.shared.redis import RedisApprovals, RedisLimits
     from cra.timing.asyncio_timers import AsyncioTimers
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "Finding",
     "InjectedBlock",
     "Outcome",
+    "RedisApprovals",
     "RedisLimits",
     "Replay",
     "Request",
@@ -65,6 +67,7 @@ __all__ = [
     "RiskTier",
     "ScheduledTimer",
     "Session",
+    "SharedApprovals",
     "SharedLimits",
     "Stats",
     "Step",
@@ -90,7 +93,11 @@ __all__ = [
 ]
 __all__ += errors.__all__
 
-_LATER = {"AsyncioTimers": "cra.timing.asyncio_timers", "RedisLimits": "cra.shared.redis"}
+_LATER = {
+    "AsyncioTimers": "cra.timing.asyncio_timers",
+    "RedisApprovals": "cra.shared.redis",
+    "RedisLimits": "cra.shared.redis",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -21,7 +21,7 @@ from cra.atlas.registry import AtlasInfo, AtlasRegistry
 from cra.carp.conditions import RiskTier
 from cra.carp.request import Request
 from cra.carp.resolution import Resolution
-from cra.errors import InternalError, InvalidCARPRequest, SessionNotFound, StorageError
+from cra.errors import ApprovalNotFound, InternalError, InvalidCARPRequest, SessionNotFound, StorageError
 from cra.execution.approvals import Approval
 from cra.execution.call import Call, Outcome
 from cra.execution.execute import execute
@@ -33,6 +33,8 @@ from cra.reference.ring_room import CLOSING_BYTES
 from cra.runtime import ForkedLock, Level, Options, Redact, Runtime, approval_payload, record_bytes
 from cra.session import Session
 from cra.sessions import SessionTable
+from cra.shared.approval_sharing import ApprovalSharing
+from cra.shared.approvals import Decision, SharedApprovals, Verdict
 from cra.shared.limits import SharedLimits, SharedWindows
 from cra.storage.base import StorageBackend
 from cra.storage.open import StorageSpec, open_storage
@@ -88,7 +90,8 @@ class Resolver:
     - `atlas_cache_bytes`: how much of the loaded atlases to keep in memory; those of files are read again when needed. What
       sessions use stays, unless `atlas_cache_hard_limit` says to refuse what does not fit.
     - `shared_limits`: count the limits that outlive sessions together with other processes: a `redis://` URL, or a `SharedLimits`
-      such as `RedisLimits(url, when_away="local")`. docs/shared-limits.md.
+      such as `RedisLimits(url, when_away="local")`. `shared_approvals`, likewise: announce approvals to other processes,
+      which may decide them. docs/sharing.md.
     - `clock`, `ids`: injected for deterministic runs (`cra.testing`). `timers`: the `TimerBackend` for `timing`, by default a
       thread of this resolver's own; with a `clock` injected there is none unless it is given.
 
@@ -116,6 +119,7 @@ class Resolver:
         atlas_cache_bytes: int = 64 * 2**20,
         atlas_cache_hard_limit: bool = False,
         shared_limits: str | SharedLimits | None = None,
+        shared_approvals: str | SharedApprovals | None = None,
         timing: Timing | None = _DEFAULT_TIMING,
         timers: TimerBackend | None = None,
         clock: Clock | None = None,
@@ -184,6 +188,9 @@ class Resolver:
             self._runtime.spending = SharedWindows(
                 self._runtime.limits, self._shared_limits, clock, lambda *event: self._record(event)
             )
+        if shared_approvals is not None:
+            self._runtime.asks_others = True
+            self._runtime.sharing = self._open_board(shared_approvals)
         self._own_ids = own_ids
         self._lock = threading.Lock()
         self._own_ended = False
@@ -198,6 +205,24 @@ class Resolver:
         used = timers or own_timers
         if used is not None and timing is not None:
             self._manager = self._start_timers(used, timing)
+
+    def _open_board(self, spec: str | SharedApprovals) -> ApprovalSharing:
+        if isinstance(spec, str):
+            from cra.shared.redis import RedisApprovals
+
+            spec = RedisApprovals(spec)
+        elif not isinstance(spec, SharedApprovals):
+            raise ValueError(
+                "shared_approvals has to be a redis:// URL or an object with the methods of SharedApprovals"
+            )
+        this = weakref.ref(self)
+
+        def decide(approval_id: str, decision: Decision) -> None:
+            resolver = this()
+            if resolver is not None:
+                resolver._decide_here(decision.status, approval_id, decision.by, decision.reason)
+
+        return ApprovalSharing(spec, self._runtime.approvals, self._runtime.clock, decide)
 
     def _start_timers(self, timers: TimerBackend, timing: Timing) -> TimerManager:
         runtime, level = self._runtime, timing.flush_level
@@ -432,9 +457,13 @@ class Resolver:
     # Approvals
 
     def pending_approvals(self) -> list[Approval]:
-        """The approvals that wait for a person, oldest first."""
+        """The approvals that wait for a person, oldest first; with `shared_approvals` those of other processes after them.
+
+        Raises `StorageError` where these are not to be had.
+        """
         self._runtime.expire_approvals()
-        return self._runtime.approvals.pending()
+        sharing = self._runtime.sharing
+        return self._runtime.approvals.pending() + ([] if sharing is None else sharing.pending())
 
     def approve(self, approval_id: str, *, by: str, reason: str = "") -> Approval:
         """Grant a pending approval in the name of `by`.
@@ -442,11 +471,11 @@ class Resolver:
         Raises `ApprovalNotFound`, `Conflict` (decided already), `InvalidParameters` (nobody named), `ActionDenied` (an agent
         cannot approve what it asked for itself), `SessionAlreadyEnded`. PROTOCOL: Approvals.
         """
-        return self._decide("approval.granted", self._runtime.approvals.grant, approval_id, by, reason)
+        return self._decide("granted", approval_id, by, reason)
 
     def reject(self, approval_id: str, *, by: str, reason: str = "") -> Approval:
         """Reject a pending approval for the rest of the session; raises as `approve` does."""
-        return self._decide("approval.rejected", self._runtime.approvals.reject, approval_id, by, reason)
+        return self._decide("rejected", approval_id, by, reason)
 
     def wait_for_approval(self, approval_id: str, timeout: float | None = None) -> Approval:
         """Wait until a requested approval is decided: granted or rejected, or still pending after `timeout` seconds.
@@ -463,18 +492,25 @@ class Resolver:
         self._runtime.expire_approvals()
         return await aio.decision(self._runtime.approvals, approval_id, timeout)
 
-    def _decide(
-        self, event_type: str, decide: Callable[..., Approval], approval_id: str, by: str, reason: str
-    ) -> Approval:
+    def _decide(self, status: Verdict, approval_id: str, by: str, reason: str) -> Approval:
+        try:
+            return self._decide_here(status, approval_id, by, reason)
+        except ApprovalNotFound:
+            if self._runtime.sharing is None:
+                raise
+        return self._runtime.sharing.decide(approval_id, status, by, reason)
+
+    def _decide_here(self, status: Verdict, approval_id: str, by: str, reason: str) -> Approval:
         runtime = self._runtime
         runtime.expire_approvals()
         pending = runtime.approvals.find(approval_id)
         session = self._sessions.get(pending.session_id)
         # The session's lock: a resolve that sees the decision comes after it in the trace, and nothing comes after its end.
         with session.lock:
-            event = (event_type, approval_payload(pending, by=by, reason=reason))
+            event = (f"approval.{status}", approval_payload(pending, by=by, reason=reason))
             record = runtime.events_record(session.header, event)  # what cannot be recorded is not decided
             with runtime.room(record_bytes(record)) as room:
+                decide = runtime.approvals.grant if status == "granted" else runtime.approvals.reject
                 approval = decide(approval_id, by=by, reason=reason)
                 session.forget_shortcut()
                 room.record(record)
@@ -588,6 +624,8 @@ class Resolver:
         with ExitStack() as stack:
             stack.callback(self._runtime.recorder.close)
             stack.callback(self._runtime.threads.close)
+            if self._runtime.sharing is not None:
+                stack.callback(self._runtime.sharing.close)
             if self._closes_limits and self._shared_limits is not None:
                 stack.callback(self._shared_limits.close)
             self._sessions.end_all()

@@ -38,6 +38,7 @@ from cra.trace.template import TraceDetail, make_template
 
 if TYPE_CHECKING:
     from cra.session import Session
+    from cra.shared.approval_sharing import ApprovalSharing
 
 Level = Literal["recorded", "stored", "durable"]
 Redact = Callable[[str, dict[str, Any]], dict[str, Any]]
@@ -107,6 +108,8 @@ class Runtime(RuntimeCore):
         self.spending: Spending = self.limits
         """Where executions reserve their limits; where that `asks_others`, it may take a while."""
         self.asks_others = False
+        self.sharing: ApprovalSharing | None = None
+        """The board on which approvals are announced to other processes."""
         self.grace_ns = int(options.grace_seconds * NS_PER_SECOND)
         self.registry = registry
         registry.on_change = self.note_change

@@ -306,8 +306,12 @@ class Session(SessionCore):
                         if is_new:
                             event = ("approval.requested", approval_payload(approval))
                             room.record(self.runtime.events_record(self.header, event))
-                    return approval
-        raise ApprovalNotFound(f"no approval of this session has the id {approval_id!r}")
+                    break
+            else:
+                raise ApprovalNotFound(f"no approval of this session has the id {approval_id!r}")
+        if is_new and self.runtime.sharing is not None:
+            self.runtime.sharing.announce(approval)
+        return approval
 
     def find_approval(
         self, policy: Policy, action_id: str, parameters_hash: str | None = None

@@ -10,7 +10,7 @@ from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
 from hashlib import sha256
 from threading import Event, Lock
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from unicodedata import normalize
 
 import msgspec
@@ -18,6 +18,9 @@ import msgspec
 from cra.errors import ActionDenied, ApprovalNotFound, Conflict, InvalidParameters
 from cra.hotpath import canonical_json, format_uuid
 from cra.timing.clock import NS_PER_SECOND, Clock, format_timestamp
+
+if TYPE_CHECKING:
+    from cra.carp.policy import Policy
 
 MAX_DECIDED_PER_SESSION = 10_000
 _VERSION_8 = 0x8 << 76
@@ -89,8 +92,12 @@ class _Session:
         self.decided = 0
 
 
+def same_name(one: str, other: str) -> bool:
+    """Whether two names are one to a person who reads them: case, width and white space around it make nobody else."""
+    return _name(one) == _name(other)
+
+
 def _name(text: str) -> str:
-    """A name as a person reads it: case, width and white space around it make nobody else."""
     return normalize("NFKC", text).casefold().strip()
 
 
@@ -111,7 +118,7 @@ class ApprovalBook:
         max_pending_per_session: int = 1_000,
     ) -> None:
         self._clock = clock
-        self._lifetime_ns = lifetime_seconds * NS_PER_SECOND
+        self.lifetime_ns = lifetime_seconds * NS_PER_SECOND
         self._max_pending = max_pending
         self._max_pending_per_session = max_pending_per_session
         self._lock = Lock()
@@ -157,7 +164,7 @@ class ApprovalBook:
     def next_expiry(self) -> int:
         """When the next approval can expire, monotonic ns: of those that are pending, or requested from now on."""
         with self._lock:
-            return next(iter(self._deadlines.values()), self._clock.monotonic_ns() + self._lifetime_ns)
+            return next(iter(self._deadlines.values()), self._clock.monotonic_ns() + self.lifetime_ns)
 
     def request(
         self,
@@ -196,10 +203,10 @@ class ApprovalBook:
                 status="pending",
                 reason=reason,
                 requested_at=format_timestamp(now),
-                expires_at=format_timestamp(now + self._lifetime_ns),
+                expires_at=format_timestamp(now + self.lifetime_ns),
             )
             self._approvals[approval.approval_id] = approval
-            self._deadlines[approval.approval_id] = self._clock.monotonic_ns() + self._lifetime_ns
+            self._deadlines[approval.approval_id] = self._clock.monotonic_ns() + self.lifetime_ns
             session.ids[covers, parameters_hash].append(approval.approval_id)
             session.pending += 1
             return approval, True
@@ -251,6 +258,13 @@ class ApprovalBook:
                 session.ids[used.covers, used.parameters_hash].insert(0, used.approval_id)
                 session.decided += 1
 
+    def held(self, session_id: str, policy: Policy, action_id: str, parameters_hash: str | None) -> Approval | None:
+        """The approval that a session has for this, pending or decided; None where it has asked for none."""
+        covers = (policy.atlas_id, policy.policy_id, action_id)
+        with self._lock:
+            session = self._sessions.get(session_id)
+            return None if session is None else self._held(session, (covers, parameters_hash))
+
     def pending(self) -> list[Approval]:
         """What waits for a decision, oldest first."""
         with self._lock:
@@ -301,7 +315,7 @@ class ApprovalBook:
                 raise Conflict(f"approval {approval_id} is already {approval.status}, by {approval.decided_by}")
             if not isinstance(by, str) or not by.strip():
                 raise InvalidParameters("say who decides: by= is empty")
-            if _name(by) == _name(approval.agent_id):
+            if same_name(by, approval.agent_id):
                 raise ActionDenied(
                     f"approval {approval_id} is for the agent that is named in by=; somebody else has to decide",
                     policy_id=approval.policy_id,

@@ -249,8 +249,24 @@ class Call:
         if cleared.verdict.result == "deny":
             self._refuse_denied(cleared.member, cleared.verdict)
         if cleared.verdict.result == "requires_approval":
-            self._ask_approval(cleared.verdict.pending[0])
+            policy = cleared.verdict.pending[0]
+            if not self._is_decided_elsewhere(policy):
+                self._ask_approval(policy)
+            return self._clear(policy_set, parameters, digest)
         return cleared
+
+    def _is_decided_elsewhere(self, policy: Policy) -> bool:
+        """Whether somebody in another process has granted what this call waits for, which counts here from now on."""
+        sharing = self.runtime.sharing
+        if sharing is None:
+            return False
+        session = self.session
+        waiting = self.runtime.approvals.held(session.session_id, policy, self.action_id, self._bound_to(policy))
+        return waiting is not None and waiting.status == "pending" and sharing.take_over(waiting.approval_id)
+
+    def _bound_to(self, policy: Policy) -> str | None:
+        """The hash of the parameters that an approval of this policy is bound to, None where it is to none."""
+        return None if policy.conditions.parameters is None else self.parameters_hash
 
     def _refuse_denied(self, member: int, verdict: Verdict) -> NoReturn:
         """A deny; or the default's, before which an exhausted limit decides."""
@@ -263,17 +279,18 @@ class Call:
 
     def _ask_approval(self, policy: Policy) -> NoReturn:
         """Hold the call: the approval becomes pending, and the call ends in `approval.requested`."""
-        bound_to = None if policy.conditions.parameters is None else self.parameters_hash
         with self.session.lock, self.runtime.room(approval_room(policy, self.action_id)) as room:
             self.session.touch()
             try:
-                approval, _ = self.session.find_approval(policy, self.action_id, bound_to)
+                approval, is_new = self.session.find_approval(policy, self.action_id, self._bound_to(policy))
             except CRAError as error:
                 self._refuse(error, error.message)
             if approval.status == "rejected":
                 self._deny("Approval rejected", policy.policy_id)
             events = self._requested(), ("approval.requested", approval_payload(approval))
             room.record(self.runtime.events_record(self.session.header, *events))
+        if is_new and self.runtime.sharing is not None:
+            self.runtime.sharing.announce(approval)
         raise ActionRequiresApproval(
             f"{self.action_id} needs the approval {approval.approval_id} (policy {policy.policy_id!r}); have it granted,"
             " then execute again",

@@ -1,5 +1,6 @@
-"""Limits shared by many processes on Redis or Valkey. docs/shared-limits.md."""
+"""Limits and approvals shared by many processes on Redis or Valkey. docs/sharing.md."""
 
+from cra.shared.redis.approvals import RedisApprovals
 from cra.shared.redis.limits import RedisLimits
 
-__all__ = ["RedisLimits"]
+__all__ = ["RedisApprovals", "RedisLimits"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import resources
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -10,7 +11,6 @@ from cra.errors import StorageError
 from cra.timing.clock import NS_PER_SECOND, SystemClock
 
 _PAUSE_NS = NS_PER_SECOND
-_OPTIONS: tuple[str, ...] = ("namespace", "when_away", "timeout")
 _SCHEMES = ("redis", "rediss", "unix")
 
 
@@ -21,12 +21,13 @@ class ServerAway(Exception):
 class RedisServer:
     """A server by its URL, redis-py's with the options of this package in its query; nothing is connected before the first call.
 
-    `options` are those that the URL has, `prefix` is what every key begins with, in braces for all of them to be on one node of a
-    cluster. `name` is the URL without what may be secret. Raises `StorageError` where redis-py is missing or the URL is none.
+    `options` are the names of those that the URL may have, and then those that it has. `prefix` is what every key begins with, in
+    braces for all of them to be on one node of a cluster. `name` is the URL without what may be secret. Raises `StorageError`
+    where redis-py is missing or the URL is none.
     """
 
-    def __init__(self, url: str, *, namespace: str, timeout: float) -> None:
-        url, self.options = _split_options(url)
+    def __init__(self, url: str, *, namespace: str, timeout: float, options: tuple[str, ...]) -> None:
+        url, self.options = _split_options(url, options)
         namespace = self.options.get("namespace", namespace)
         if not namespace or "{" in namespace or "}" in namespace:
             raise StorageError("namespace has to be a text without braces")
@@ -47,12 +48,16 @@ class RedisServer:
 
         Raises `ServerAway`.
         """
+        return self.do(lambda _: script(keys=keys, args=arguments))
+
+    def do(self, command: Callable[[Any], Any]) -> Any:
+        """What `command` returns for the client of redis-py; as `run`."""
         from redis.exceptions import RedisError
 
         if SystemClock.monotonic_ns() < self._retry_at:
             raise ServerAway(self._away)
         try:
-            return script(keys=keys, args=arguments)
+            return command(self.client)
         except (RedisError, OSError) as error:
             self._away = f"{self.name} cannot be asked: {type(error).__name__}"
             self._retry_at = SystemClock.monotonic_ns() + _PAUSE_NS
@@ -88,13 +93,13 @@ def _connect(url: str, timeout: float) -> Any:
         raise StorageError(f"the URL is none that redis-py reads: {error}") from error
 
 
-def _split_options(url: str) -> tuple[str, dict[str, str]]:
+def _split_options(url: str, names: tuple[str, ...]) -> tuple[str, dict[str, str]]:
     """The URL without this module's own parameters, and these."""
     parts = urlsplit(url)
     if parts.scheme not in _SCHEMES:
         raise StorageError(f"what is shared is at {', '.join(scheme + '://…' for scheme in _SCHEMES)}")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    own = {name: options.pop(name) for name in _OPTIONS if name in options}
+    own = {name: options.pop(name) for name in names if name in options}
     address = url.partition("?")[0]
     return f"{address}?{urlencode(options)}" if options else address, own
 

@@ -28,6 +28,7 @@ UNITS = 1_000_000
 """Units of a budget's 1: what is counted is exact to a millionth; a cost between two units counts as the larger one."""
 MOST = 2**53
 """Units of the largest budget: numbers of the server's scripts are exact up to there."""
+_OPTIONS = ("namespace", "when_away", "timeout")
 
 
 class _Token:
@@ -54,7 +55,7 @@ class RedisLimits:
     def __init__(
         self, url: str, *, namespace: str = "cra", when_away: WhenAway = "fail_closed", timeout: float = 1.0
     ) -> None:
-        self._server = RedisServer(url, namespace=namespace, timeout=timeout)
+        self._server = RedisServer(url, namespace=namespace, timeout=timeout, options=_OPTIONS)
         when_away = self._server.options.get("when_away", when_away)  # type: ignore[assignment]
         if when_away not in ("fail_closed", "local"):
             raise StorageError(f"when_away is {when_away!r}; it has to be 'fail_closed' or 'local'")
