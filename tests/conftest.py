@@ -17,6 +17,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support import twins
+from tests.support.postgres import _postgres as _postgres
+from tests.support.postgres import postgres as postgres
+from tests.support.postgres import schema as schema
 
 SEED_VARIABLE = "CRA_TEST_SEED"
 

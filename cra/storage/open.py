@@ -15,11 +15,10 @@ from cra.storage.base import AsyncStorageBackend, StorageBackend
 
 Storage = str | StorageBackend | AsyncStorageBackend
 StorageSpec = Storage | Sequence[Storage]
-_LATER = ("postgresql",)
 _PARTS = tuple(StorageBackend.__annotations__) + tuple(
     name for name, part in vars(StorageBackend).items() if callable(part) and not name.startswith("_")
 )
-_USE = "use memory:, journal:, jsonl:, sqlite: or null:"
+_USE = "use memory:, journal:, jsonl:, sqlite:, postgresql: or null:"
 
 
 def open_storage(spec: StorageSpec) -> list[StorageBackend]:
@@ -72,9 +71,12 @@ def _open_url(url: object) -> StorageBackend:
         raise StorageError(
             f"storage is a URL, not a path: for a folder write jsonl:///dir, or jsonl:////dir from the root; {_USE}"
         )
-    dialect = scheme.partition("+")[0]
-    if dialect in _LATER:
-        raise StorageError(f"storage '{dialect}:' is not available in this version; {_USE}")
+    if scheme == "postgresql":
+        from cra.storage.postgresql import PostgreSQLStorage
+
+        return PostgreSQLStorage(url)
+    if scheme == "postgres" or scheme.startswith("postgresql+"):
+        raise StorageError(f"storage '{scheme}:' is written as postgresql: here; put postgresql: before the //")
     if scheme == "jsonl":
         from cra.storage.jsonl import JsonlStorage
 

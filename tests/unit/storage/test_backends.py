@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from cra.storage.journal.backend import JournalStorage
 from cra.storage.jsonl import JsonlStorage
 from cra.storage.memory import MemoryStorage
 from cra.storage.null import NullStorage
+from cra.storage.postgresql import AsyncPostgreSQLStorage, PostgreSQLStorage
 from cra.storage.sqlite import SqliteStorage
 from cra.testing.storage_contract import StorageContract
+from tests.support.postgres import Server
 from tests.support.storage import AsyncMemory, file_size_limit
 
 
@@ -72,6 +74,38 @@ class TestSqlite(OnDisk):
 
     def open(self) -> StorageBackend:
         return SqliteStorage(self.folder / "audit.db")
+
+
+class OnPostgreSQL(StorageContract):
+    """A store in a schema of its own."""
+
+    server: Server
+    url: str
+
+    @pytest.fixture(autouse=True)
+    def _in_schema(self, postgres: Server, schema: str) -> None:
+        self.server, self.url = postgres, postgres.url(schema=schema)
+
+    @contextmanager
+    def failing(self, backend: StorageBackend) -> Iterator[None]:
+        """The server is gone, which is no fault of the batch; it comes back in the end."""
+        self.server.kill()
+        yield
+        self.server.start()
+
+
+class TestPostgreSQL(OnPostgreSQL):
+    """`postgresql:`"""
+
+    def open(self) -> StorageBackend:
+        return PostgreSQLStorage(self.url)
+
+
+class TestAsyncPostgreSQL(OnPostgreSQL):
+    """`postgresql:` with coroutines."""
+
+    def open(self) -> AsyncStorageBackend:
+        return AsyncPostgreSQLStorage(self.url)
 
 
 class TestJournal(OnDisk):
