@@ -147,10 +147,11 @@ class Resolver:
         self._shared_limits = _open_shared_limits(shared_limits)
         self._closes_limits = isinstance(shared_limits, str)
         self._backends = open_storage(storage)
-        if durability == "durable":
+        volatile = next((backend.name for backend in self._backends if not backend.durable), None)
+        if durability == "durable" and volatile is not None:
             for backend in self._backends:
-                if not backend.durable:
-                    raise StorageError(f"storage {backend.name!r} cannot make anything durable; use jsonl: or sqlite:")
+                backend.close()
+            raise StorageError(f"storage {volatile!r} cannot make anything durable; use jsonl: or sqlite:")
         own_ids = RandomIds()
         self._header = own_header(clock, own_ids)
         file, recovery = _open_ring(ring, tracing, self._backends, clock, own_ids)

@@ -27,6 +27,7 @@ def run(name: str, implementation: str, count: int) -> dict[str, Any]:
     )
     if done.returncode:
         raise RuntimeError(f"{name} ({implementation}) failed:\n{done.stderr}")
+    sys.stderr.write(done.stderr)  # such as why there are no figures
     result: dict[str, Any] = json.loads(done.stdout)
     if result["implementation"] != implementation:
         raise RuntimeError(f"{name} was to run as {implementation} and ran as {result['implementation']}")

@@ -28,18 +28,24 @@ MEMORY_STEPS = 40
 def _worker(name: str, text: str, storage: str, atlas: Path) -> None:
     @figures(name, text, best=max)
     def run(count: int) -> Figures:
-        with tempfile.TemporaryDirectory() as folder, runtime(atlas, storage.format(folder=folder)) as resolver:
-            session = session_of(resolver)
-            before = resolver.stats().recorder.events_recorded
-            started = time.perf_counter()
-            resolve(session, count)
-            resolver.flush()
-            elapsed = time.perf_counter() - started
-            events = resolver.stats().recorder.events_recorded - before
-            found = {"events/s": events / elapsed, "resolves/s": count / elapsed}
+        with tempfile.TemporaryDirectory() as folder:
+            found = _stored(storage.format(folder=folder), atlas, count)
             if storage.startswith(("journal:", "jsonl:")):
                 found["bytes a resolve"] = _size(Path(folder, "trace")) / count
         return found
+
+
+def _stored(storage: str, atlas: Path, count: int) -> Figures:
+    """Resolves without a pause until they are stored."""
+    with runtime(atlas, storage) as resolver:
+        session = session_of(resolver)
+        before = resolver.stats().recorder.events_recorded
+        started = time.perf_counter()
+        resolve(session, count)
+        resolver.flush()
+        elapsed = time.perf_counter() - started
+        events = resolver.stats().recorder.events_recorded - before
+    return {"events/s": events / elapsed, "resolves/s": count / elapsed}
 
 
 _worker(
@@ -49,6 +55,25 @@ _worker("worker discarded 117", "the same, GitHub atlas: 122 events a resolve", 
 _worker("worker memory", "the same, golden atlas, until they are in `memory:`", "memory:", GOLDEN)
 _worker("worker jsonl", "the same, until they are in `jsonl:`", "jsonl:///{folder}/trace", GOLDEN)
 _worker("worker sqlite", "the same, until they are in `sqlite:`", "sqlite:///{folder}/audit.db", GOLDEN)
+
+
+@figures("worker postgresql", "the same, until they are in `postgresql:`, a server of its own, fsync on", best=max)
+def worker_postgresql(count: int) -> Figures:
+    """Without a server on this machine there are no figures, and standard error says why."""
+    from tests.support.postgres import Server, ServerMissing
+
+    try:
+        server = Server()
+    except ServerMissing as error:
+        print(f"worker postgresql: {error}", file=sys.stderr)
+        return {}
+    try:
+        server.start()
+        return _stored(server.url(), GOLDEN, count)
+    finally:
+        server.remove()
+
+
 _worker("worker journal", "the same, until their records are in `journal:`", "journal:///{folder}/trace", GOLDEN)
 
 

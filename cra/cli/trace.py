@@ -24,6 +24,7 @@ from cra.errors import SessionNotFound, StorageError
 from cra.ids import UUID_PATTERN
 from cra.reference.chain import TAIL_NOTICE
 from cra.reference.grammar import DIALECTS
+from cra.storage.base import StorageBackend
 from cra.storage.open import open_storage
 from cra.trace.event import Event
 from cra.trace.jsonl import dump_line, read_events, write_events
@@ -186,7 +187,12 @@ def replay(
 
 @app.command()
 def export(
-    storage: Annotated[str, typer.Option(help="The store: jsonl:///folder or sqlite:///file.", metavar="URL")],
+    storage: Annotated[
+        str,
+        typer.Option(
+            help="The store, such as jsonl:///folder, sqlite:///file or postgresql://user@host/db.", metavar="URL"
+        ),
+    ],
     session: Annotated[str, typer.Option(help="The session's id.")],
     out: Annotated[
         Path | None, typer.Option(help="The file to write instead of stdout.", metavar="FILE", dir_okay=False)
@@ -199,13 +205,14 @@ def export(
         )
     _check_there(storage)
     try:
-        events = _stored(storage, session)
+        with closing(_open_to_read(storage)) as backend:
+            name, events = backend.name, list(backend.events(session))
     except StorageError as error:
         if error.__cause__ is None:  # nothing that the system refused: the store refuses the call
             raise typer.BadParameter(error.message, param_hint="--storage") from None
         raise
     if not events:
-        raise SessionNotFound(f"{storage} has no session {session}; its id is in every event, as session_id")
+        raise SessionNotFound(f"{name} has no session {session}; its id is in every event, as session_id")
     if out is not None:
         write_events(out, events)
         say(f"{len(events)} events written to {out}")
@@ -226,10 +233,14 @@ def _check_there(storage: str) -> None:
             raise typer.BadParameter(f"there is no {kind} {path}", param_hint="--storage")
 
 
-def _stored(storage: str, session_id: str) -> list[Event]:
+def _open_to_read(storage: str) -> StorageBackend:
+    """A store that nothing is written to: where it is a database, no tables are made in it."""
+    if storage.startswith("postgresql:"):
+        from cra.storage.postgresql import PostgreSQLStorage
+
+        return PostgreSQLStorage(storage, make=False)
     (backend,) = open_storage(storage)
-    with closing(backend):
-        return list(backend.events(session_id))
+    return backend
 
 
 app.command()(recover)

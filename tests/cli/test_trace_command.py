@@ -563,6 +563,34 @@ def test_one_session_is_exported_from_a_database(run, tmp_path):
     assert "is a database of something else" in err
 
 
+def test_one_session_is_exported_from_a_server(run, postgres, schema):
+    """The stored bytes; a session or a schema that is not there is a wrong call, and makes none."""
+    url = postgres.url(schema=schema, user="cra:hunter2")
+    code, _, err = run("trace", "export", "--storage", url, "--session", SESSION)
+    assert (2, 1) == (code, err.count("\n"))
+    assert f"has no trace in the schema {schema}" in err
+    assert [(None,)] == postgres.query("SELECT to_regnamespace(%s)::text", schema)
+    with cra.Resolver(storage=url) as resolver, resolver.create_session("bot", "Look around") as session:
+        pass
+    code, out, err = run("trace", "export", "--storage", url, "--session", session.session_id)
+    assert (0, "") == (code, err)
+    lines = postgres.query(
+        f"SELECT line FROM {schema}.trace WHERE session_id = %s ORDER BY sequence", session.session_id
+    )
+    assert [line for (line,) in lines] == out.splitlines()
+    code, _, err = run("trace", "export", "--storage", url, "--session", SESSION)
+    assert (2, 1, False) == (code, err.count("\n"), "hunter2" in err)
+    assert f"has no session {SESSION}" in err
+
+
+def test_a_server_that_is_away_is_a_failure(run, tmp_path):
+    """Exit code 3, in one line that says what to do and shows no password."""
+    url = f"postgresql://me:hunter2@{str(tmp_path).replace('/', '%2F')}/audit"
+    code, out, err = run("trace", "export", "--storage", url, "--session", SESSION)
+    assert (3, "", 1, False) == (code, out, err.count("\n"), "hunter2" in err)
+    assert "check that the server runs" in err
+
+
 def test_an_unknown_session_is_not_exported(run, tmp_path):
     """A session that the store does not have is exit code 2."""
     code, out, err = run(
@@ -595,7 +623,8 @@ def test_a_store_that_is_not_there_is_not_made(run, tmp_path):
         "jsonl://audit",
         "sqlite:",
         "sqlite:///x.db?mode=ro",
-        "postgresql://db/audit",
+        "postgresql:db/audit",
+        "postgresql://db/audit?pool=1",
         "null:",
         "tape:",
         "",

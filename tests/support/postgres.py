@@ -14,6 +14,8 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -186,21 +188,31 @@ def _server_user() -> pwd.struct_passwd | None:
     raise ServerMissing("a PostgreSQL server does not run as root, and there is no user postgres or nobody")
 
 
+def _processes() -> Iterator[tuple[int, int, str]]:
+    """Every process of the machine: its id, its parent's, its state."""
+    if not Path("/proc/self/stat").exists():
+        for line in subprocess.check_output(["ps", "-A", "-o", "pid=,ppid=,stat="], text=True).splitlines():
+            pid, parent, state = line.split()
+            yield int(pid), int(parent), state[0]
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it may have ended meanwhile
+            state, parent = path.read_text().rpartition(") ")[2].split()[:2]
+            yield int(path.parent.name), int(parent), state
+
+
 def _children(parent: int) -> list[int]:
-    lines = subprocess.check_output(["ps", "-A", "-o", "pid=,ppid="], text=True).splitlines()
-    pairs = (map(int, line.split()) for line in lines)
-    return [pid for pid, ppid in pairs if ppid == parent]
+    return [process for process, its_parent, _ in _processes() if its_parent == parent]
 
 
 def _is_running(process: int) -> bool:
-    states = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False)
-    return states.stdout.strip()[:1] not in ("", "Z")
+    return any(process == each and state != "Z" for each, _, state in _processes())
 
 
 @pytest.fixture(scope="session")
 def _postgres() -> Iterator[Server]:
     """One server for all tests of a process; pytest-xdist gives every worker its own."""
-    pytest.importorskip("psycopg") if not os.environ.get("CI") else None
+    if find_spec("psycopg") is None:
+        missing("psycopg is not installed")
     try:
         server = Server()
     except ServerMissing as error:

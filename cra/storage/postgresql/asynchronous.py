@@ -56,7 +56,8 @@ class AsyncConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
             async with self.cursor() as cursor:
                 if do.data is not None:
                     async with cursor.copy(do.text.encode()) as copy:
-                        await copy.write(do.data)
+                        for piece in do.data:
+                            await copy.write(piece)
                     return Answer([], cursor.rowcount)
                 await cursor.execute(do.text.encode(), do.values)
                 return Answer(await cursor.fetchall() if cursor.description else [], cursor.rowcount)

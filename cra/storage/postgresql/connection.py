@@ -44,7 +44,8 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
             with self.cursor() as cursor:
                 if do.data is not None:
                     with cursor.copy(do.text.encode()) as copy:
-                        copy.write(do.data)
+                        for piece in do.data:
+                            copy.write(piece)
                     return Answer([], cursor.rowcount)
                 cursor.execute(do.text.encode(), do.values)
                 return Answer(cursor.fetchall() if cursor.description else [], cursor.rowcount)

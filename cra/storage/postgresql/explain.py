@@ -29,6 +29,13 @@ _ADVICE: Final = {
     "58": "check the disk of the server and look at its log",
     "XX": "the server's data may be damaged; look at its log",
 }
+# Where there is no connection yet, libpq tells no SQLSTATE, only what the server says.
+_REFUSALS: Final = (
+    (("authentication failed", "no password supplied", "no pg_hba.conf entry", 'role "'), "28"),
+    (("database system is",), "57P"),
+    (("too many clients", "too many connections", "connection slots"), "53300"),
+    (('database "',), "3D000"),
+)
 _UNREACHED: Final = "check that the server runs, the address and the network"
 
 
@@ -43,5 +50,7 @@ def explain(name: str, what: str, error: psycopg.Error) -> StorageError:
             f"storage '{name}' {what}: {reason}; another process is in the way: try again, and give every process sessions"
             " of its own"
         )
+    if not state:
+        state = next((known for texts, known in _REFUSALS if any(text in reason for text in texts)), "")
     advice = next((_ADVICE[state[:size]] for size in (5, 3, 2) if state[:size] in _ADVICE), _UNREACHED)
     return StorageError(f"storage '{name}' {what}: {reason}; {advice}")

@@ -33,9 +33,12 @@ IDLE_SECONDS: Final = 60
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _LARGEST: Final = 2**63 - 1
 # COMMIT waits until the log is on the disk, or as long as the server is told to wait for its standbys: only `off` is too short.
+# Everything is read by the primary key, in its order. A table that was just filled has no statistics, and without these three
+# settings the whole of a session would be sorted for each of its pages.
 _SET_UP: Final = """
     SELECT current_setting('server_encoding'),
         set_config('search_path', 'pg_catalog', false),
+        set_config('enable_bitmapscan', 'off', false), set_config('enable_sort', 'off', false), set_config('jit', 'off', false),
         set_config('lock_timeout', %(lock)s, false),
         set_config('statement_timeout', %(statement)s, false),
         set_config('idle_in_transaction_session_timeout', %(idle)s, false),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 from cra.errors import InvalidTraceEvent
@@ -21,14 +22,17 @@ _AFTER_HASH: Final = len(f'","previous_event_hash":"{GENESIS_HASH}"}}')
 _HASH: Final = slice(-_AFTER_HASH - len(GENESIS_HASH), -_AFTER_HASH)
 _is_type: Final = re.compile("[a-z0-9_.]+").fullmatch
 
+_PIECE_EVENTS: Final = 128  # the server works on one piece while the next is made
 Row = tuple[bytes, bytes, bytes, bytes, bytes, bytes]
 """Session (its number), sequence, timestamp, type, hash, line without newline."""
 
 
-def copy_data(chunks: Sequence[Chunk], numbers: Mapping[str, int]) -> bytes:
-    """The rows in COPY's text format. Raises `InvalidTraceEvent` for a line that is no event."""
+def copy_data(chunks: Sequence[Chunk], numbers: Mapping[str, int]) -> Iterator[bytes]:
+    """The rows in COPY's text format, in pieces. Raises `InvalidTraceEvent` for a line that is no event."""
+    rows = map(b"%b\t%b\t%b\t%b\t%b\t%b\n".__mod__, _rows(chunks, numbers))
     # A canonical line has no tab, newline or NUL of its own: JSON escapes them, and the backslash of that is doubled here.
-    return b"".join(map(b"%b\t%b\t%b\t%b\t%b\t%b\n".__mod__, _rows(chunks, numbers))).replace(b"\\", b"\\\\")
+    while piece := b"".join(islice(rows, _PIECE_EVENTS)):
+        yield piece.replace(b"\\", b"\\\\")
 
 
 def columns(chunks: Sequence[Chunk], numbers: Mapping[str, int]) -> list[list[str]]:

@@ -56,13 +56,14 @@ def prepare(address: Address, *, make: bool) -> Work[None]:
 
 def _migrate(address: Address, migrations: list[Migration]) -> Work[None]:
     quoted = f'"{address.schema}"'
+    find = "SELECT 1 FROM pg_namespace WHERE nspname = %s"
     yield Do("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
     yield Do(f"SET LOCAL lock_timeout = '{MIGRATION_SECONDS}s'")
     yield Do(f"SET LOCAL statement_timeout = '{MIGRATION_SECONDS}s'")
     yield Do("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK, address.schema), seconds=MIGRATION_SECONDS)
     version = yield from _version(address)  # somebody may have been faster
     # Not IF NOT EXISTS, which needs the right to make one even where there is one.
-    if (yield Do("SELECT to_regnamespace(%s) IS NULL", (quoted,))).rows[0][0]:
+    if not (yield Do(find, (address.schema,))).rows:
         yield Do(f"CREATE SCHEMA {quoted}")
     yield Do(f"SET LOCAL search_path = {quoted}")
     for migration in migrations:
@@ -75,8 +76,10 @@ def _migrate(address: Address, migrations: list[Migration]) -> Work[None]:
 
 
 def _version(address: Address) -> Work[int]:
-    table = f'"{address.schema}".migration'
-    if (yield Do("SELECT to_regclass(%s) IS NULL", (table,))).rows[0][0]:
+    # By a query, not by to_regclass(), which answers from the connection's cache: what another process made while this one
+    # waited for the lock is not in there yet.
+    find = "SELECT 1 FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace WHERE nspname = %s AND relname = 'migration'"
+    if not (yield Do(find, (address.schema,))).rows:
         return 0
-    version: int = (yield Do(f"SELECT coalesce(max(version), 0) FROM {table}")).rows[0][0]
+    version: int = (yield Do(f'SELECT coalesce(max(version), 0) FROM "{address.schema}".migration')).rows[0][0]
     return version

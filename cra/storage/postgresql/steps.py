@@ -6,21 +6,21 @@ generator, at its `yield`.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
 
 class Do(NamedTuple):
-    """One statement with its values; `data`, where there is some, is what COPY reads.
+    """One statement with its values; `data`, where there is some, is what COPY reads, in pieces.
 
     `seconds` is how long the server may take over it, where that is not what the store's address says.
     """
 
     text: str
     values: Sequence[Any] | Mapping[str, Any] | None = None
-    data: bytes | None = None
+    data: Iterable[bytes] | None = None
     seconds: int | None = None
 
 

@@ -15,7 +15,6 @@ from cra.storage.journal.backend import JournalStorage
 from cra.storage.jsonl import JsonlStorage
 from cra.storage.memory import MemoryStorage
 from cra.storage.null import NullStorage
-from cra.storage.postgresql import AsyncPostgreSQLStorage, PostgreSQLStorage
 from cra.storage.sqlite import SqliteStorage
 from cra.testing.storage_contract import StorageContract
 from tests.support.postgres import Server
@@ -98,6 +97,8 @@ class TestPostgreSQL(OnPostgreSQL):
     """`postgresql:`"""
 
     def open(self) -> StorageBackend:
+        from cra.storage.postgresql import PostgreSQLStorage
+
         return PostgreSQLStorage(self.url)
 
 
@@ -105,6 +106,8 @@ class TestAsyncPostgreSQL(OnPostgreSQL):
     """`postgresql:` with coroutines."""
 
     def open(self) -> AsyncStorageBackend:
+        from cra.storage.postgresql import AsyncPostgreSQLStorage
+
         return AsyncPostgreSQLStorage(self.url)
 
 
@@ -149,7 +152,18 @@ def test_what_was_stored_can_be_read_after_closing(
     make: Callable[[Path], StorageBackend], sessions: Any, tmp_path: Path
 ) -> None:
     """A runtime may be closed before its trace is looked at."""
-    backend, events = make(tmp_path), sessions.events(0, 3)
+    read_after_closing(make(tmp_path), sessions)
+
+
+def test_what_is_in_a_database_can_be_read_after_closing(postgres: Server, schema: str, sessions: Any) -> None:
+    """The same, where there is a server."""
+    from cra.storage.postgresql import PostgreSQLStorage
+
+    read_after_closing(PostgreSQLStorage(postgres.url(schema=schema)), sessions)
+
+
+def read_after_closing(backend: StorageBackend, sessions: Any) -> None:
+    events = sessions.events(0, 3)
     backend.append(events)
     backend.close()
     assert events == list(backend.events(sessions.id(0)))

@@ -68,11 +68,12 @@ def test_backends_and_lists_of_both_are_taken_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("postgresql://user:secret@host/db", "storage 'postgresql:' is not available in this version; use memory:"),
-        ("postgresql+psycopg://user:secret@host/db", "storage 'postgresql:' is not available in this version"),
         ("journal:dir", "storage 'journal:' names a folder: write journal:///dir, or journal:////dir from the root"),
         ("journal:///dir?segment=1", "storage 'journal:' takes no options: leave out everything from the . or # on"),
-        ("redis://user:secret@host", "storage 'redis:' is not known; use memory:, journal:, jsonl:, sqlite: or null:"),
+        (
+            "redis://user:secret@host",
+            "storage 'redis:' is not known; use memory:, journal:, jsonl:, sqlite:, postgresql: or null:",
+        ),
         ("memory:///x", "storage 'memory:' takes nothing after the colon; write memory:"),
         ("null://", "storage 'null:' takes nothing after the colon; write null:"),
         ("traces", "a URL, not a path: for a folder write jsonl:///dir, or jsonl:////dir from the root"),
@@ -90,7 +91,7 @@ def test_backends_and_lists_of_both_are_taken_in_order(tmp_path: Path) -> None:
         ("sqlite:///audit.db?mode=ro", "storage 'sqlite:' takes no options: leave out everything from the . or # on"),
         ("sqlite:///:memory:", "storage 'sqlite:' is a file here; for a store in memory write memory:"),
         ("sqlite+pysqlite:///audit.db", "storage 'sqlite.pysqlite:' is not known"),
-        ([], "with at least one; use memory:, journal:, jsonl:, sqlite: or null:"),
+        ([], "with at least one; use memory:, journal:, jsonl:, sqlite:, postgresql: or null:"),
         (None, "storage is a URL, a StorageBackend or a list of them"),
         (42, "storage is a URL, a StorageBackend or a list of them"),
         ([42], "an object of type int is no storage: part of StorageBackend is missing"),
@@ -110,7 +111,7 @@ def test_what_was_opened_before_a_mistake_is_closed_again(tmp_path: Path, monkey
     for kind in (JsonlStorage, MemoryStorage):
         monkeypatch.setattr(kind, "close", lambda self: closed.append(self))
     with pytest.raises(StorageError):
-        open_storage([MemoryStorage(), f"jsonl:///{tmp_path}", "postgresql:///x"])
+        open_storage([MemoryStorage(), f"jsonl:///{tmp_path}", "redis://x"])
     assert [JsonlStorage] == [type(backend) for backend in closed]
 
 
