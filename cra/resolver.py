@@ -73,9 +73,9 @@ class Resolver:
     """A governance runtime. Every argument is optional.
 
     - `storage`: where events go: `"memory:"`, `"jsonl:///dir"` or `"sqlite:///audit.db"` (three slashes relative, four
-      absolute), `"null:"`, a `StorageBackend` or an `AsyncStorageBackend`, or a list of them.
+      absolute), `"postgresql://user@host/db"`, `"null:"`, a `StorageBackend` or an `AsyncStorageBackend`, or a list of them.
     - `ring`: the folder of the memory-mapped ring that records wait in; what it holds survives the process, and the next start
-      stores it. By default beside the store (`<store>.ring/`), in anonymous memory for `memory:` and `null:`.
+      stores it. By default beside the store (`<store>.ring/`), in anonymous memory for a store that is no file or folder.
     - `tracing`: `"deferred"` (a worker hashes and stores) or `"immediate"` (inline, for debugging); the same events and bytes.
     - `overflow`: what a full recorder does: `"block"` for at most `overflow_timeout` seconds, `"fail"`, or `"drop"` (resolves
       only; counted, and chained as `runtime.lost`).

@@ -24,7 +24,7 @@ from cra.storage.postgresql import AsyncPostgreSQLStorage, PostgreSQLStorage
 from tests.support.crashes import ATLAS, die
 from tests.support.postgres import Server
 
-KILLS = 5
+KILLS = 4
 WAIT_SECONDS = 60.0
 
 

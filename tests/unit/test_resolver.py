@@ -14,6 +14,7 @@ import cra
 from cra.errors import StorageError
 from cra.execution import approvals
 from cra.reference.ring_room import CLOSING_BYTES
+from cra.storage.jsonl import JsonlStorage
 from cra.storage.memory import MemoryStorage
 from cra.storage.null import NullStorage
 from cra.testing import SeededIds, VirtualClock
@@ -26,6 +27,14 @@ HOLD = {"policy_id": "hold", "type": "require_approval"}
 
 class TestOptions:
     """What a `Resolver` can be told, and what it refuses to be told."""
+
+    def test_a_storage_that_cannot_give_the_durability_is_closed_again(self, tmp_path: Any) -> None:
+        """As are those beside it: nobody has a resolver that would."""
+        beside = JsonlStorage(tmp_path)
+        with pytest.raises(StorageError, match="'memory:' cannot make anything durable"):
+            cra.Resolver([beside, "memory:"], durability="durable")
+        with pytest.raises(StorageError, match="closed"):
+            beside.append([])
 
     @pytest.mark.parametrize(
         ("options", "error", "message"),
@@ -46,7 +55,7 @@ class TestOptions:
             ({"ring": "/dev/null/ring"}, StorageError, "folder '/dev/null/ring' for rings cannot be used"),
             ({"durability": "durable"}, StorageError, "'memory:' cannot make anything durable"),
             ({"storage": ["memory:", "null:"], "durability": "durable"}, StorageError, "cannot make anything durable"),
-            ({"storage": "postgresql:///x"}, StorageError, "not available"),
+            ({"storage": "redis:///x"}, StorageError, "is not known"),
             ({"storage": []}, StorageError, "storage is"),
         ],
         ids=str,

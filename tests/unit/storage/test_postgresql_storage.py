@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import multiprocessing
 import os
+import re
 import tempfile
 import threading
 import time
@@ -79,6 +80,32 @@ def test_any_tool_can_read_the_events(store: Any, postgres: Server, schema: str,
         f" FROM {schema}.trace WHERE event_type = 'action.requested' AND timestamp >= '2000-01-01'"
     )
     assert [("ticket.get", True)] * 2 == found
+
+
+def test_the_queries_of_the_format_page_work(postgres: Server) -> None:
+    """As they are written there, in the schema that a store has by default."""
+    page = (Path(__file__).parents[3] / "docs/formats/postgresql.md").read_text()
+    (shown,) = re.findall(r'psql audit -c "(.*)"\n', page)
+    (block,) = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    (index,) = re.findall(r"`(CREATE INDEX .*)`", page)
+    with cra.Resolver(postgres.url()) as resolver:
+        resolver.load_atlas(ATLAS)
+        resolver.register("a.do0", dict)
+        session = resolver.create_session("bot", "work")
+        session.execute("a.do0", {}, resolution=session.resolve("a lamp"))
+        with pytest.raises(cra.ActionDenied):
+            session.execute("a.do2", {}, resolution=session.resolve("a lamp"))
+        session.end()
+        recorded = resolver.trace(session.session_id)
+    try:
+        rows = postgres.query(shown)
+        assert {("action.requested", "a.do0"), ("action.executed", "a.do0")} < {row[1:] for row in rows}
+        refused, events = (postgres.query(query.replace("019b…", session.session_id)) for query in block.split(";")[:2])
+        assert [("a.do2", 1)] == refused
+        assert [*range(len(recorded))] == [row[0] for row in events]
+        postgres.query(index)
+    finally:
+        postgres.query("DROP SCHEMA cra CASCADE")
 
 
 @pytest.mark.parametrize("form", [list, _batch], ids=["list", "batch"])
