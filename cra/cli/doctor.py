@@ -17,12 +17,13 @@ import typer
 import cra
 from cra.cli.checkup import check_data
 from cra.cli.options import Json, Rings
+from cra.cli.server import check_server
 from cra.cli.terminal import Cell, say_json, say_table
 from cra.trace.store_kind import is_database
 
 # Distribution → what it is for. The first group is required.
 _REQUIRED = {"msgspec": "core", "jsonschema-rs": "core"}
-_EXTRAS = {"typer": "cli", "rich": "cli", "PyYAML": "yaml"}
+_EXTRAS = {"typer": "cli", "rich": "cli", "PyYAML": "yaml", "psycopg": "postgresql"}
 
 
 def doctor(
@@ -36,14 +37,22 @@ def doctor(
         ),
     ] = None,
     ring: Rings = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="Ask the server of this store instead: postgresql://user@host/db.", metavar="URL"),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Show version, implementation, platform, dependencies, and what is missing.
 
-    With --data, show the state of a data folder, and what to do about it.
+    With --data, show the state of a data folder, and what to do about it; with --storage, what a database server says.
 
     It changes nothing. Exit code 0: healthy; 1: something needs attention.
     """
+    if storage is not None:
+        if data is not None or ring is not None:
+            raise typer.BadParameter("it is looked at alone; leave out --data and --ring", param_hint="--storage")
+        return check_server(storage, as_json=as_json)
     if data is not None:
         if data.is_file() and not is_database(data):
             raise typer.BadParameter(f"'{data}' is a file, and no SQLite database", param_hint="--data")

@@ -23,6 +23,11 @@ LONGEST_TIMEOUT: Final = 3600
 
 _PREFIX: Final = "postgresql://"
 _SCHEMA: Final = re.compile(r"(?!pg_|information_schema$)[a-z_][a-z0-9_]{0,62}")
+_PORTS: Final = re.compile("[0-9,]*")
+_UNREADABLE: Final = (
+    "storage 'postgresql:' is not a URL that libpq can read: write postgresql://user@host:port/database?option=value, with"
+    " every special character of a user or password percent-encoded"
+)
 _KEYWORD: Final = re.compile(r"[a-z_]{1,30}")
 _SHOWN: Final = ("service", "target_session_attrs")  # of libpq's options, what tells one store from another
 # A server that does not answer is noticed: libpq's own defaults wait for minutes, or for ever.
@@ -77,11 +82,15 @@ def read_address(url: str) -> Address:
 
 def _split(url: str) -> tuple[str, list[str]]:
     """The URL up to the ?, and the options behind it. As libpq reads it, a user's part may have a ? in it."""
-    start = len(_PREFIX)
-    end = next((at for at in range(start, len(url)) if url[at] in "@/"), start)
-    behind_user = end + 1 if url[end : end + 1] == "@" else start
-    front, _, query = url[behind_user:].partition("?")
-    return url[:behind_user] + front, [option for option in query.split("&") if option]
+    rest = _behind_user(url)
+    front, _, query = rest.partition("?")
+    return url[: len(url) - len(rest)] + front, [option for option in query.split("&") if option]
+
+
+def _behind_user(url: str) -> str:
+    rest = url.removeprefix(_PREFIX)
+    end = next((at for at, character in enumerate(rest) if character in "@/"), None)
+    return rest if end is None or rest[end] == "/" else rest[end + 1 :]
 
 
 def _parse(front: str, options: list[str]) -> dict[str, str]:
@@ -98,11 +107,11 @@ def _parse(front: str, options: list[str]) -> dict[str, str]:
                 f"storage 'postgresql:' does not take {key}= as it is written; there are schema=, timeout= and libpq's options"
                 " (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS)"
             ) from None
-        raise StorageError(
-            "storage 'postgresql:' is not a URL that libpq can read: write postgresql://user@host:port/database?option=value,"
-            " with every special character of a user or password percent-encoded"
-        ) from None
+        raise StorageError(_UNREADABLE) from None
     parameters = {key: str(value) for key, value in found.items() if value is not None}
+    # A password with an @ or a / in it, and one that no host follows, are read as a host, a port or a database: not to be shown.
+    if "@" in _behind_user(front) or not _PORTS.fullmatch(parameters.get("port", "")):
+        raise StorageError(_UNREADABLE)
     if "client_encoding" in parameters:
         raise StorageError("storage 'postgresql:' takes no client_encoding=, since every line is UTF-8; leave it out")
     return parameters

@@ -133,8 +133,7 @@ class AsyncPostgreSQLStorage:
     async def close(self) -> None:
         """As `PostgreSQLStorage.close`."""
         async with self._own_turn():
-            self._idle.closed = True
-            await self._disconnect()
+            await self._disconnect(close=True)
 
     def _own_turn(self) -> asyncio.Lock:
         self._turn = self._turn or asyncio.Lock()
@@ -174,8 +173,8 @@ class AsyncPostgreSQLStorage:
             await connection.close()
         return result
 
-    async def _disconnect(self) -> None:
-        for connection in self._idle.empty():
+    async def _disconnect(self, *, close: bool = False) -> None:
+        for connection in self._idle.empty(close=close):
             await connection.close()
 
 

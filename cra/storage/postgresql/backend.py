@@ -93,8 +93,7 @@ class PostgreSQLStorage:
     def close(self) -> None:
         """Close the connections. What was stored can still be read."""
         with self._lock:
-            self._idle.closed = True
-            self._disconnect()
+            self._disconnect(close=True)
 
     def _write(self, what: str, work: Callable[[], Work[T]]) -> T:
         with self._lock:
@@ -133,6 +132,6 @@ class PostgreSQLStorage:
             connection.close()
         return result
 
-    def _disconnect(self) -> None:
-        for connection in self._idle.empty():
+    def _disconnect(self, *, close: bool = False) -> None:
+        for connection in self._idle.empty(close=close):
             connection.close()

@@ -195,7 +195,12 @@ def test_long_sessions_are_read_in_pages(store: Any, sessions: Any, monkeypatch:
 def test_a_page_is_read_by_the_key_alone(postgres: Server, schema: str, sessions: Any) -> None:
     """A table that was just filled has no statistics; the whole of a session must not be sorted for each page."""
     storage = PostgreSQLStorage(postgres.url(schema=schema))
-    storage.append(sessions.events(0, 3000))
+    storage.append(sessions.events(0, 2))
+    postgres.query(
+        f"""
+        ALTER TABLE {schema}.event SET (autovacuum_enabled = off);
+        INSERT INTO {schema}.event SELECT 1, number, '', '', '', repeat('x', 300) FROM generate_series(2, 200000) AS number"""
+    )
     assert [(0,)] == postgres.query(f"SELECT count(*) FROM pg_stats WHERE schemaname = '{schema}'")
     connection = storage._idle.take()
     assert connection is not None
