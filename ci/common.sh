@@ -14,7 +14,7 @@ command -v strace >/dev/null || apt-get install -y -qq strace >/dev/null
 # Tests of shared limits start a server of their own.
 command -v redis-server >/dev/null || apt-get install -y -qq redis-server >/dev/null
 # Those of the PostgreSQL store start servers of their own, from Debian's binaries; the package is not to start one as well.
-if ! ls /usr/lib/postgresql/*/bin/initdb "$(pg_config --bindir 2>/dev/null)/initdb" 2>/dev/null | grep -q .; then
+if [ -z "$(ls /usr/lib/postgresql/*/bin/initdb "$(pg_config --bindir 2>/dev/null)/initdb" 2>/dev/null)" ]; then
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
     apt-get install -y -qq postgresql-common >/dev/null
