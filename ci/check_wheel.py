@@ -18,7 +18,7 @@ def main(wheel: str, kind: str) -> str | None:
     wanted = {
         path.relative_to(package.parent).as_posix()
         for path in package.rglob("*")
-        if path.suffix in (".py", ".pyi", ".json", ".sql") or path.name == "py.typed"
+        if path.suffix in (".py", ".pyi", ".json", ".lua", ".sql") or path.name == "py.typed"
     }
     names = set(zipfile.ZipFile(wheel).namelist())
     extensions = {name for name in names if name.startswith("cra/_speedups.") and name.endswith((".so", ".pyd"))}
