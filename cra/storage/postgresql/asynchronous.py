@@ -16,7 +16,7 @@ from cra.storage.base import StorageHealth
 from cra.storage.postgresql.address import DEFAULT_TIMEOUT, Address, read_address
 from cra.storage.postgresql.explain import explain
 from cra.storage.postgresql.idle import Idle
-from cra.storage.postgresql.operations import Operations
+from cra.storage.postgresql.operations import Line, Operations, Place
 from cra.storage.postgresql.patience import GRACE_SECONDS, impatient
 from cra.storage.postgresql.schema import prepare
 from cra.storage.postgresql.steps import Answer, Do, Work
@@ -92,11 +92,7 @@ class AsyncPostgreSQLStorage:
     ) -> AsyncIterator[Event]:
         """As `PostgreSQLStorage.events`."""
         place = await self._read(lambda: self._operations.find(session_id))
-        while place is not None:
-            page = self._operations.page(place, after, types)
-            lines = await self._read(lambda page=page: page)  # type: ignore[misc]
-            if not lines:
-                break
+        while place is not None and (lines := await self._read_page(place, after, types)):
             for event in self._operations.decode(session_id, lines):
                 yield event
             after = lines[-1][0]
@@ -147,6 +143,9 @@ class AsyncPostgreSQLStorage:
 
     async def _read(self, work: Callable[[], Work[T]]) -> T:
         return await self._run("cannot be read", work, make=self._make, again=True)
+
+    async def _read_page(self, place: Place, after: int, types: Collection[str] | None) -> list[Line]:
+        return await self._read(lambda: self._operations.page(place, after, types))
 
     async def _run(self, what: str, work: Callable[[], Work[T]], *, make: bool = False, again: bool = False) -> T:
         """Take the steps of some work on a connection. With `again`, once more where one that had been idle turns out lost."""

@@ -17,7 +17,7 @@ from cra.storage.postgresql.address import read_address
 from cra.storage.postgresql.connection import Connection, connect
 from cra.storage.postgresql.explain import explain
 from cra.storage.postgresql.idle import Idle
-from cra.storage.postgresql.operations import Operations, Place
+from cra.storage.postgresql.operations import Line, Operations, Place
 from cra.storage.postgresql.schema import prepare
 from cra.storage.postgresql.steps import Work
 from cra.trace.event import Event
@@ -104,7 +104,7 @@ class PostgreSQLStorage:
     def _read(self, work: Callable[[], Work[T]]) -> T:
         return self._run("cannot be read", work, again=True)
 
-    def _read_page(self, place: Place, after: int, types: Collection[str] | None) -> list[tuple[int, str]]:
+    def _read_page(self, place: Place, after: int, types: Collection[str] | None) -> list[Line]:
         return self._read(lambda: self._operations.page(place, after, types))
 
     def _run(self, what: str, work: Callable[[], Work[T]], *, make: bool = False, again: bool = False) -> T:
