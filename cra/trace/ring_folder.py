@@ -150,13 +150,20 @@ class RingFolder:
                 refused(path, error)
                 continue
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.samestat(os.fstat(lock), os.stat(path)):
-                    yield DeadRing(path, lock)
-                    continue
-            except OSError:
-                pass  # it lives, or has just been removed
-            os.close(lock)
+                is_ours = _take(lock, path)
+            except OSError as problem:
+                os.close(lock)
+                error = StorageError(
+                    f"the ring {os.fspath(path)!r} cannot be locked: {problem.strerror}; nobody knows whether its process lives"
+                )
+                if refused is None:
+                    raise error from problem
+                refused(path, error)
+                continue
+            if is_ours:
+                yield DeadRing(path, lock)
+            else:
+                os.close(lock)
 
     def _rings(self) -> list[Path]:
         try:
@@ -183,6 +190,15 @@ def free_name(path: Path) -> Path:
     """A name that nothing bears yet: what was set aside before is not replaced."""
     names = itertools.chain([DAMAGED], (f"{DAMAGED}-{number}" for number in itertools.count(2)))
     return next(free for free in (path.with_name(path.name + name) for name in names) if not os.path.lexists(free))
+
+
+def _take(lock: int, path: Path) -> bool:
+    """Lock a ring; False for one that lives, or has just been removed. Raises `OSError` where the system does not say."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(lock), os.stat(path))
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 def _unlink(path: Path) -> None:

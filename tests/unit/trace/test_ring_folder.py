@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -264,3 +265,28 @@ def test_rings_are_beside_a_store_that_has_no_name(tmp_path: Path, monkeypatch: 
     assert f"{tmp_path}/store.ring" == rings_beside(".")
     monkeypatch.chdir(tmp_path / "store" / "inner")
     assert f"{tmp_path}/store.ring" == rings_beside("..")
+
+
+def test_a_lock_that_the_system_refuses_is_no_sign_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a lock that somebody holds says that a process lives: any other error is told, or raised, and nothing is passed over
+    in silence."""
+    folder = RingFolder(tmp_path)
+    file = folder.create(SIZE)
+    file.ring.put(b"a record")
+    file.leave()
+    calls: list[int] = []
+
+    def refuse(file: int, operation: int) -> None:
+        calls.append(operation)
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    told: list[str] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(ring_folder.fcntl, "flock", refuse)
+        with pytest.raises(StorageError, match="cannot be locked: No locks available"):
+            list(folder.dead())
+        assert [] == list(folder.dead(lambda path, error: told.append(f"{path.name}: {error}")))
+    assert (2, 1) == (len(calls), len(told))
+    assert told[0].startswith(file.path.name)
+    (dead,) = folder.dead()
+    dead.remove()
