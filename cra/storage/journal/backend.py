@@ -69,6 +69,7 @@ class JournalStorage:
         self._poison: str | None = None
         self._closed = False
         self._trouble: str | None = None
+        self._interrupted: bytes | None = None
         self._adopted: dict[str, SeriesLock] = {}
         self.repairs: tuple[Repair, ...] = ()
         self._keeper: Worker | None = None
@@ -129,18 +130,30 @@ class JournalStorage:
         """Store records that an expander took, as frames (`cra.reference.frames`): all of them, or none and a `StorageError`."""
         if not frames:
             return
-        with self._lock:
-            self._check_open()
-            if self._adopted:
-                self._let_go_of_adopted()
-            is_first = self._series.current is None
-            sealed = len(self._series.dirty)
-            try:
-                self._series.append(frames)
-            except OSError as error:
-                raise self._error("cannot be written", error) from error
-            if is_first or len(self._series.dirty) > sealed:
-                self._wake_keeper()
+        try:
+            with self._lock:
+                self._check_open()
+                if self._interrupted is not None and frames == self._interrupted:
+                    self._interrupted = None  # it is all there, only nobody was told
+                    return
+                self._append(frames)
+        except BaseException:
+            with self._lock:
+                if self._series.has_appended(frames):
+                    self._interrupted = frames
+            raise
+
+    def _append(self, frames: bytes) -> None:
+        if self._adopted:
+            self._let_go_of_adopted()
+        is_first = self._series.current is None
+        sealed = len(self._series.dirty)
+        try:
+            self._series.append(frames)
+        except OSError as error:
+            raise self._error("cannot be written", error) from error
+        if is_first or len(self._series.dirty) > sealed:
+            self._wake_keeper()
 
     def apply_retention(self) -> int:
         """Bury now what retention takes, which is otherwise done in the background with the first record and whenever a

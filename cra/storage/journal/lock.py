@@ -44,13 +44,17 @@ def new_lock(folder: Path, series: str) -> SeriesLock:
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         os.link(part, path)
-    except BaseException:
-        os.close(file)
-        raise
-    finally:
         with suppress(OSError):
             part.unlink()
-    return SeriesLock(path, file)
+        return SeriesLock(path, file)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        with suppress(OSError):  # interrupted behind the link
+            if os.path.samestat(os.fstat(file), os.stat(path)):
+                path.unlink()
+        os.close(file)
+        raise
 
 
 def dead_lock(folder: Path, series: str) -> SeriesLock | None:

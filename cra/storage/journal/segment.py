@@ -26,15 +26,16 @@ _FILE_MODE: Final = 0o600  # a trace tells what an organisation's agents do
 class SegmentWriter:
     """A new segment at `path`, which holds `header` and `frames` when it is first seen there.
 
-    `size` is how much of the file is written, `path` where it is. Raises `OSError` where the file cannot be made; then there
-    is none.
+    `size` is how much of the file counts, `path` where it is, `number` its place in the series. Raises `OSError` where the
+    file cannot be made; then there is none.
     """
 
     def __init__(self, path: Path, header: Header, frames: bytes) -> None:
         self.path = path
-        self.size = 0
-        self._digest = hashlib.sha256()
-        self._is_torn = False
+        self.number = header.number
+        # How much counts, the hash of that, and whether it ends with a seal: one assignment, so that a write counts whole or not
+        # at all, whatever interrupts it.
+        self._written = 0, hashlib.sha256(), False
         part = path.with_name(path.name + _PART)
         self._file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, _FILE_MODE)
         try:
@@ -46,18 +47,29 @@ class SegmentWriter:
                 part.unlink()
             raise
 
+    @property
+    def size(self) -> int:
+        """How much of the file counts."""
+        return self._written[0]
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether nothing may follow."""
+        return self._written[2]
+
     def append(self, frames: bytes) -> None:
         """Write frames, and a LINK behind them. Raises `OSError`, and they are not in the file, or cut off before the next
         write."""
-        digest = self._digest.copy()
+        digest = self._written[1].copy()
         digest.update(frames)
         self._write(digest, frames, entries.link(digest.digest()))
 
     def seal(self, now_ns: int) -> bytes:
-        """End the segment; returns the SHA-256 of all of it. Raises as `append` does."""
-        digest = self._digest.copy()
-        self._write(digest, b"", entries.seal(digest.digest(), now_ns))
-        return self._digest.digest()
+        """End the segment; returns the SHA-256 of all of it. Raises as `append` does. Harmless when repeated."""
+        if not self.is_sealed:
+            digest = self._written[1].copy()
+            self._write(digest, b"", entries.seal(digest.digest(), now_ns), seals=True)
+        return self._written[1].digest()
 
     def sync(self) -> None:
         """Bring it to the disk. After an `OSError` from here the segment must not be used any more."""
@@ -69,24 +81,21 @@ class SegmentWriter:
         if file >= 0:
             os.close(file)
 
-    def _write(self, digest: hashlib._Hash, frames: bytes, last: bytes) -> None:
+    def _write(self, digest: hashlib._Hash, frames: bytes, last: bytes, *, seals: bool = False) -> None:
         """Write both; `digest` has taken the first, and the segment's is it and the second, once that is done."""
-        if self._is_torn:
-            self._cut_back()
+        if os.fstat(self._file).st_size != self.size:
+            self._cut_back()  # an earlier write failed, or was interrupted before it counted
         try:
             _write_all(self._file, frames, last)
         except BaseException:
-            self._is_torn = True
             with suppress(OSError):  # tried again with the next write
                 self._cut_back()
             raise
         digest.update(last)
-        self._digest = digest
-        self.size += len(frames) + len(last)
+        self._written = self.size + len(frames) + len(last), digest, seals
 
     def _cut_back(self) -> None:
         os.ftruncate(self._file, self.size)
-        self._is_torn = False
 
 
 def _write_all(file: int, *parts: bytes) -> None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
 from cra.errors import StorageError
 from cra.hotpath import scan_frames
+from cra.reference.frames import Place
 from cra.storage.journal import entries
 from cra.storage.journal.entries import Header
 from cra.storage.journal.lock import SeriesLock, new_lock
@@ -51,6 +53,8 @@ class Series:
         self._number = 0
         self._previous = entries.NO_HASH
         self._definitions = OpenDefinitions()
+        self._unnoted: tuple[SegmentWriter, int, bytes, Iterable[Place]] | None = None
+        self._last: bytes | None = None
         self._lock: SeriesLock | None = None
         self._writer: SegmentWriter | None = None
         self._full_at = 0
@@ -78,16 +82,43 @@ class Series:
         places, end = scan_frames(frames)
         if end != len(frames):
             raise StorageError(f"what was given to the journal is no whole frame at byte {end}: the ring was damaged")
+        self._note()
+        self._last = None
         writer = self._writer
-        if writer is not None and (
-            writer.size >= self._rotation.max_bytes or self._clock.monotonic_ns() >= self._full_at
-        ):
+        if writer is not None and (writer.size >= self._rotation.max_bytes or self._is_old(writer)):
             self._seal(writer)
             writer = None
         if writer is None:
             writer = self._begin()
+        self._unnoted = writer, writer.size, frames, places
         writer.append(frames)
-        self._definitions.note(frames, places)
+        self._note()
+
+    def has_appended(self, frames: bytes) -> bool:
+        """Whether the last `append` was of these frames, and did all it had to: also one that was interrupted behind that."""
+        self._note()
+        return frames == self._last
+
+    def _note(self) -> None:
+        """Learn what was appended last, if it was: whoever is interrupted before this is done, begins it anew with the next
+        call."""
+        if self._unnoted is not None:
+            writer, size, frames, places = self._unnoted
+            if writer.size != size:
+                self._definitions.note(frames, places)
+                self._last = frames
+            self._unnoted = None
+
+    def seal_if_old(self) -> bool:
+        """Seal the segment that is being written where its time has come, though nothing more is written; whether it was.
+        Raises as `append` does."""
+        if self._writer is None or not self._is_old(self._writer):
+            return False
+        self._seal(self._writer)
+        return True
+
+    def _is_old(self, writer: SegmentWriter) -> bool:
+        return writer.is_sealed or self._clock.monotonic_ns() >= self._full_at
 
     def sync(self) -> None:
         """Bring the segment that is being written to the disk. After an `OSError` from here the series must not be used any
@@ -122,15 +153,17 @@ class Series:
             self._lock = new_lock(self._folder, self.name)
         header = Header(self._number, self._id, self._previous, self._clock.now_ns())
         path = segment_path(self._folder, self.name, self._number)
-        self._writer = SegmentWriter(path, header, self._definitions.frames())
         self._full_at = self._clock.monotonic_ns() + int(self._rotation.max_seconds * NS_PER_SECOND)
+        self._writer = SegmentWriter(path, header, self._definitions.frames())
         return self._writer
 
     def _seal(self, writer: SegmentWriter) -> None:
+        # Each step is the same when it is done again, after an interruption.
         self._previous = writer.seal(self._clock.now_ns())
-        self._number += 1
+        self._number = writer.number + 1
+        if writer.path not in self.dirty:
+            self.dirty.append(writer.path)
         self._writer = None
-        self.dirty.append(writer.path)
         writer.close()
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -169,3 +171,54 @@ def _insist(action: Any) -> None:
         action()
     except OSError:
         action()
+
+
+def test_an_interrupt_at_any_line_doubles_and_loses_nothing(tmp_path: Path) -> None:
+    """KeyboardInterrupt at every line that an append runs, one after the other, also after the write: whoever was told that it
+    failed comes again, and in the end every record is there once."""
+    load = [LOAD[0], LOAD[1], LOAD[2], LOAD[3], LOAD[-1]]
+    fired = 0
+    for turn in range(10_000):
+        folder = tmp_path / str(turn)
+        store = JournalStorage(folder, rotation=Rotation(max_bytes=700))
+        interrupts = _Interrupt(turn)
+        for record in load:
+            try:
+                with interrupts:
+                    store.append_records(frame(record))
+            except KeyboardInterrupt:
+                store.append_records(frame(record))
+        store.close()
+        assert [] == list(folder.glob("*.lock")), interrupts.where
+        assert () == verify_journal(folder).faults, interrupts.where
+        assert expected(load) == stored(folder), interrupts.where
+        if interrupts.where is None:
+            break
+        fired += 1
+    assert 1 < len(list(folder.glob("*.segment")))
+    assert 100 < fired < 9_999
+
+
+class _Interrupt:
+    """Raises KeyboardInterrupt at line number `turn` of those of `cra.storage.journal` that run within it, once; `where` it did."""
+
+    def __init__(self, turn: int) -> None:
+        self._left = turn
+        self._other = sys.gettrace()
+        self.where: str | None = None
+
+    def __enter__(self) -> None:
+        sys.settrace(self._trace)
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self._other)
+
+    def _trace(self, frame: FrameType, event: str, argument: object) -> Any:
+        if "/cra/storage/journal/" not in frame.f_code.co_filename or self.where is not None:
+            return None
+        if event == "line":
+            if self._left == 0:
+                self.where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+                raise KeyboardInterrupt
+            self._left -= 1
+        return self._trace
