@@ -30,7 +30,7 @@ class Fault(Exception):
 def contents(data: bytes, may_be_open: bool) -> tuple[int, bytes, bytes, list[bytes]]:
     """Number, series, hash of what came before, and the contents of a file, whose links all hold."""
     magic, version, number, series, previous, _, _, checksum = unpack_from("<8sII16s32sqII", data)
-    if (magic, version, checksum) != (b"cra-jrnl", 1, zlib.crc32(data[:76])):
+    if (magic, checksum) != (b"cra-jrnl", zlib.crc32(data[:76])) or version not in (1, 2):
         raise Fault("its header is not whole")
     found, at, kind, digest, hashed = [], 80, 0, hashlib.sha256(), 0
     while len(data) - at >= 8:

@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from cra.trace.event import Event
+from cra.trace.open_work import OpenWork
 
 
 class StorageHealth(msgspec.Struct, frozen=True):
@@ -140,8 +141,18 @@ class RecordStorage(StorageBackend, Protocol):
         """Where the chain of an open session stands, after all that was appended; None where it has no events."""
         ...
 
-    def write_as(self, series: str) -> None:
-        """Name what is written by this process, so that recovery finds it again. Called before anything is appended."""
+    def beginning(self, session_id: str) -> OpenWork:
+        """What a session had open where its events begin that are left; nothing for one that is whole. The caller's to change."""
+        ...
+
+    def write_as(self, series: str, ring: str | None = None) -> None:
+        """Name what is written by this process, so that recovery finds it again, and say where its ring is. Called before
+        anything is appended."""
+        ...
+
+    def expect_recovery(self) -> None:
+        """What is written by this process is not complete: its ring has records that were never delivered. Called before
+        `close`; what says how much of the ring is stored has to stay until that is recovered."""
         ...
 
     def resume(self, series: str) -> AbstractContextManager[ResumedRecords]:

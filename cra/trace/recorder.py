@@ -120,7 +120,7 @@ class Recorder:
         if self._file is not None:
             for backend in self._backends:
                 if isinstance(backend, RecordStorage):
-                    backend.write_as(self._file.path.stem)
+                    backend.write_as(self._file.path.stem, os.path.abspath(self._file.path))
         self._last_stats: RecorderStats | None = None
         _live.add(self)
 
@@ -274,8 +274,13 @@ class Recorder:
             if self._worker is None or self._worker.join(_JOIN_SECONDS):
                 with self.queue.lock:
                     self._last_stats = self._count()
-                if self._file is not None:
-                    stack.callback(self._file.leave if self._is_something_left() else self._file.remove)
+                if self._file is not None and self._is_something_left():
+                    stack.callback(self._file.leave)
+                    for backend in self._backends:
+                        if isinstance(backend, RecordStorage):
+                            backend.expect_recovery()
+                elif self._file is not None:
+                    stack.callback(self._file.remove)
                 stack.callback(self.ring.close)
             for backend in self._backends:
                 stack.callback(backend.close)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import datetime, timezone
 from typing import Any
 
 import msgspec
@@ -24,15 +23,13 @@ from cra.storage.base import RecordStorage, ResumedRecords, StorageBackend
 from cra.timing.clock import Clock
 from cra.trace.batch import Batch
 from cra.trace.event import Event
+from cra.trace.open_work import TYPES, OpenWork, nanoseconds
 from cra.trace.record import EXECUTION, FIRST_EVENT
 from cra.trace.ring_folder import DeadRing, Refused, RingFolder
 
 OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
 _DIED_WHILE_IT_RAN = "the process ended while it ran; find out before trying again"
 RESOLVE_EVENTS = 2  # the request and the completion, besides those of its template
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_OF_APPROVED = ("action_id", "resolution_id")
-_OF_EXECUTIONS = ("session.started", "action.approved", "action.executed", "action.failed")
 _EVERYTHING = 2**63  # more events than any session has
 _CHUNK = 64  # records that are expanded before they are stored: a record can be a hundred events
 Head = tuple[int, str, int]
@@ -320,14 +317,14 @@ def close_what_is_open(
             continue
         closing: Batch | None = None
         if newest[0].event_type != "session.ended":
-            opened, started, actions = _open_executions(reference.events(define[0], types=_OF_EXECUTIONS))
-            closing = _closing(number, define, newest[0], opened, started, actions, clock, ids)
+            work = _open_work(reference, define[0])
+            closing = _closing(number, define, newest[0], work, clock, ids)
             if 0 in resumed:
                 resumed[0].append(closing.frames)
             else:
                 reference.append(closing)
             total.sessions += 1
-            total.executions += len(opened)
+            total.executions += len(work.running)
         for place, backend in enumerate(backends[1:], 1):
             had = backend.last(define[0], 1)
             if not had or had[0].event_type == "session.ended":
@@ -338,13 +335,19 @@ def close_what_is_open(
                 backend.append(list(reference.events(define[0], after=had[0].sequence)))
 
 
+def _open_work(reference: StorageBackend, session_id: str) -> OpenWork:
+    """What a session has open, by what is left of its events, and by what was said of those that retention took."""
+    work = reference.beginning(session_id) if isinstance(reference, RecordStorage) else OpenWork()
+    for event in reference.events(session_id, types=TYPES):
+        work.take(event)
+    return work
+
+
 def _closing(
     number: int,
     define: Definition,
     newest: Event,
-    opened: Mapping[str, Event],
-    started: int,
-    actions: int,
+    work: OpenWork,
     clock: Clock,
     ids: IdSource,
 ) -> Batch:
@@ -352,9 +355,9 @@ def _closing(
     expander = Expander({define[0]: _head(newest)}, frames=True)
     define_now: Definition | None = define
     now = clock.now_ns()
-    for span_id, approved in opened.items():
+    for span_id, repeated in work.running.items():
         span = parse_uuid(span_id)
-        payload = {name: value for name, value in approved.payload.items() if name in _OF_APPROVED} | {
+        payload = repeated | {
             "execution_id": format_uuid(span + EXECUTION),
             "error_code": OUTCOME_UNKNOWN,
             "error_message": _DIED_WHILE_IT_RAN,
@@ -363,31 +366,13 @@ def _closing(
         event = ("action.failed", canonical_json(payload))
         expander.feed(encode_events(number, ids.draw(now // 10**6), now, (event,), span=span, define=define_now))
         define_now = None
-    duration = max(0, now - started) // 10**6
-    ended = {"reason": "error", "duration_ms": duration, "action_count": actions}
+    duration = max(0, now - work.started_ns) // 10**6
+    ended = {"reason": "error", "duration_ms": duration, "action_count": work.actions}
     event = ("session.ended", canonical_json(ended))
     expander.feed(encode_events(number, ids.draw(now // 10**6), now, (event,), define=define_now))
     batch: Batch | None = expander.take(0)
     assert batch is not None
     return batch
-
-
-def _open_executions(events: Iterable[Event]) -> tuple[dict[str, Event], int, int]:
-    """The executions that were approved and never closed, by span, when the session started (ns), and how many actions it had.
-
-    An approval that names its execution repeats the outcome of an earlier one, and is closed with it. Payloads may be redacted.
-    """
-    running: dict[str, Event] = {}
-    started = actions = 0
-    for event in events:
-        if event.event_type == "session.started":
-            started = _nanoseconds(event.timestamp)
-        elif event.event_type == "action.approved" and "execution_id" not in event.payload:
-            running[event.span_id] = event
-            actions += 1
-        elif event.event_type in ("action.executed", "action.failed"):
-            running.pop(event.span_id, None)
-    return running, started, actions
 
 
 def _last_of_its_own(backend: StorageBackend, session_id: str) -> Event | None:
@@ -412,18 +397,4 @@ def _is_of_recovery(event: Event) -> bool:
 
 def _head(event: Event) -> Head:
     """Where the chain goes on after an event."""
-    return event.sequence + 1, event.event_hash, _nanoseconds(event.timestamp)
-
-
-def _nanoseconds(timestamp: str) -> int:
-    """What `format_timestamp` made a timestamp of, to the microsecond: as much as the next one is compared with.
-
-    Raises `StorageError` for what it did not make.
-    """
-    try:
-        moment = datetime.fromisoformat(timestamp[:-1]).replace(tzinfo=timezone.utc)
-    except ValueError:
-        raise StorageError(
-            f"{timestamp!r} is no timestamp of this runtime; it cannot go on with such a trace"
-        ) from None
-    return ((moment - _EPOCH) // (moment.resolution)) * 1_000
+    return event.sequence + 1, event.event_hash, nanoseconds(event.timestamp)

@@ -11,7 +11,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cra.errors import StorageError
@@ -35,8 +35,14 @@ from cra.storage.jsonl import SUFFIX
 from cra.timing.clock import Clock, SystemClock
 from cra.trace.batch import decode_line
 from cra.trace.event import Event
+from cra.trace.open_work import OpenWork
 from cra.trace.ring_folder import RING, rings_beside
 from cra.trace.worker import Worker
+
+
+_SHORTEST_PAUSE = 1.0  # s
+_LONGEST_PAUSE = 3600.0
+_LOOKS_AN_AGE = 8  # how often retention looks while a segment grows too old
 
 
 class JournalStorage:
@@ -72,15 +78,16 @@ class JournalStorage:
         self._interrupted: bytes | None = None
         self._adopted: dict[str, SeriesLock] = {}
         self.repairs: tuple[Repair, ...] = ()
-        self._keeper: Worker | None = None
+        self._keeper: Worker | None = Worker(self._keep, "cra-journal")
         self._gravedigger: Gravedigger | None = None
+        self._expects_recovery = False
+        self._retention = retention or Retention()
         self._compresses = compress
         if compress:
             check_available()
         if retention is not None or compress:
             own = lambda: self._series.name  # noqa: E731 - it may be renamed as long as it is empty
-            self._gravedigger = Gravedigger(self.location, retention or Retention(), self._clock, own, self._write_note)
-            self._keeper = Worker(self._keep, "cra-journal")
+            self._gravedigger = Gravedigger(self.location, self._retention, self._clock, own, self._write_note)
         try:
             self.location.mkdir(parents=True, exist_ok=True, mode=0o700)
             if any(name.endswith(SUFFIX) for name in os.listdir(self.location)):
@@ -97,12 +104,18 @@ class JournalStorage:
             self._leave_adopted()
             raise self._error("cannot be opened", error) from error
 
-    def write_as(self, series: str) -> None:
+    def write_as(self, series: str, ring: str | None = None) -> None:
         """Call the series of this process so, as long as nothing is written: after its ring, so that recovery knows it."""
         if is_series(series):
             with self._lock:
-                if self._series.current is None:
+                if not self._series.is_begun:
                     self._series = self._new_series(series)
+                    self._series.ring = ring or ""
+
+    def expect_recovery(self) -> None:
+        """Have `close` keep the lock file of this process's series: retention of others must not take what says how much of the
+        ring is stored."""
+        self._expects_recovery = True
 
     @contextmanager
     def resume(self, series: str) -> Iterator[ResumedSeries]:
@@ -145,7 +158,7 @@ class JournalStorage:
 
     def _append(self, frames: bytes) -> None:
         if self._adopted:
-            self._let_go_of_adopted()
+            self._leave_adopted()
         is_first = self._series.current is None
         sealed = len(self._series.dirty)
         try:
@@ -181,6 +194,10 @@ class JournalStorage:
         """The last event of a session that retention took, for `cra.verify_chain`; None for one that is whole."""
         head = self._reader.anchor(_checked(session_id))
         return None if head is None or head[0] == 0 else (session_id, head[0] - 1, head[1])
+
+    def beginning(self, session_id: str) -> OpenWork:
+        """What a session had open where retention cut it; nothing for one that is whole."""
+        return self._reader.beginning(session_id)
 
     def head(self, session_id: str) -> Head | None:
         """Where the chain of an open session stands, which is computed from its records; None where it has no events."""
@@ -233,6 +250,8 @@ class JournalStorage:
         """Not ok once an fsync has failed."""
         details = [repair.sentence() for repair in self.repairs]
         with self._lock:
+            with suppress(StorageError):  # the keeper tries it again, and says so
+                self._seal_if_old()
             details += [each for each in (self._trouble, self._poison) if each]
             return StorageHealth(self.name, ok=self._poison is None, details=tuple(details))
 
@@ -244,6 +263,7 @@ class JournalStorage:
         """
         with self._lock:
             self._check_open()
+            self._seal_if_old()
             if not durable:
                 return
             try:
@@ -265,7 +285,7 @@ class JournalStorage:
                 self._closed = True
                 self._leave_adopted()
                 try:
-                    self._series.close()
+                    self._series.close(complete=not self._expects_recovery)
                 except OSError:
                     self._series.leave()
 
@@ -278,33 +298,45 @@ class JournalStorage:
         self.flush(durable=True)
 
     def _leave_adopted(self) -> None:
-        """Where a ring is there, recovery has not come to its end, and whoever comes next adopts its series again."""
+        """Where a ring is there, it is not recovered, and whoever comes next adopts its series again."""
         rings = Path(rings_beside(self.location))
         while self._adopted:
             series, lock = self._adopted.popitem()
-            if (rings / (series + RING)).exists():
+            if (rings / (series + RING)).exists() or (lock.ring and os.path.exists(lock.ring)):
                 lock.leave()
             else:
                 lock.remove()
-
-    def _let_go_of_adopted(self) -> None:
-        while self._adopted:
-            self._adopted.popitem()[1].remove()
 
     def _wake_keeper(self) -> None:
         if self._keeper is not None:
             self._keeper.wake()
 
     def _keep(self) -> float | None:
-        """The keeper's step. What fails is tried again when the next segment is full."""
+        """The keeper's step; returns when there is something to do again. What fails is tried again then."""
+        if self._closed:
+            return None
         try:
-            if not self._closed:
-                self.apply_retention()
-                self.compress_sealed()
+            self._seal_if_old()
+            self.apply_retention()
+            self.compress_sealed()
             self._trouble = None
         except StorageError as error:
             self._trouble = error.message
-        return None
+        with self._lock:
+            left = self._series.seconds_left
+        oldest = self._retention.max_seconds
+        pauses = [] if left is None else [left]
+        pauses += [] if oldest is None else [min(oldest / _LOOKS_AN_AGE, _LONGEST_PAUSE)]
+        return max(_SHORTEST_PAUSE, min(pauses)) if pauses else None
+
+    def _seal_if_old(self) -> None:
+        """An idle process's segment is full after its time as well: retention takes sealed ones alone."""
+        with self._lock:
+            if not self._closed and self._poison is None:
+                try:
+                    self._series.seal_if_old()
+                except OSError as error:
+                    raise self._error("cannot seal a segment", error) from error
 
     def _limits(self) -> dict[Path, int]:
         with self._lock:

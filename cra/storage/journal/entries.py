@@ -15,12 +15,15 @@ from cra.reference.frames import FRAME, frame
 
 MAGIC: Final = b"cra-jrnl"
 VERSION: Final = 1
+TOMBSTONE_VERSION: Final = 2  # since tombstones say what sessions had open
 LINK: Final = 16
 SEAL: Final = 17
 LINES: Final = 18
 GONE: Final = 19
 HEAD: Final = 20
 NOTE: Final = 21
+OPEN: Final = 22
+OF_TOMBSTONES: Final = (GONE, HEAD, NOTE, OPEN)
 NO_HASH: Final = bytes(32)
 
 _HEADER: Final = Struct("<8sII16s32sq4x")
@@ -51,9 +54,9 @@ class Lines(NamedTuple):
     lines: bytes
 
 
-def encode_header(header: Header) -> bytes:
+def encode_header(header: Header, version: int = VERSION) -> bytes:
     """The header's bytes."""
-    data = _HEADER.pack(MAGIC, VERSION, header.number, header.series, header.previous, header.begun_ns)
+    data = _HEADER.pack(MAGIC, version, header.number, header.series, header.previous, header.begun_ns)
     return data + _CRC.pack(crc32(data))
 
 
@@ -66,8 +69,8 @@ def decode_header(data: bytes) -> Header:
     _, version, number, series, previous, begun_ns = _HEADER.unpack_from(data)
     if _CRC.unpack_from(data, _HEADER.size) != (crc32(data[: _HEADER.size]),):
         raise StorageError("its header is damaged: the checksum is wrong")
-    if version != VERSION:
-        raise StorageError(f"it has format version {version}, and this version of cra reads {VERSION}")
+    if version not in (VERSION, TOMBSTONE_VERSION):
+        raise StorageError(f"it has format version {version}, and this version of cra reads up to {TOMBSTONE_VERSION}")
     return Header(number, series, previous, begun_ns)
 
 

@@ -11,11 +11,18 @@ from pathlib import Path
 from cra.storage.journal.names import LOCK
 
 
-class SeriesLock:
-    """The file beside the segments, which is there as long as a series is written. Made by `new_lock` and `dead_lock`."""
+_LONGEST_PATH = 4096
 
-    def __init__(self, path: Path, file: int) -> None:
+
+class SeriesLock:
+    """The file beside the segments, which is there as long as a series is written. Made by `new_lock` and `dead_lock`.
+
+    `ring` is where the ring of its writer is, as he said; empty where he has none.
+    """
+
+    def __init__(self, path: Path, file: int, ring: str = "") -> None:
         self.series = path.name.removesuffix(LOCK)
+        self.ring = ring
         self._path = path
         self._file = file
         _held.add(self)
@@ -35,7 +42,7 @@ class SeriesLock:
             os.close(file)
 
 
-def new_lock(folder: Path, series: str) -> SeriesLock:
+def new_lock(folder: Path, series: str, ring: str = "") -> SeriesLock:
     """Lock a series that nobody writes. Raises `OSError`: `FileExistsError` where somebody does, or did when he died."""
     path = folder / (series + LOCK)
     # Under another name until it is locked: one that is seen and not locked belongs to somebody who died.
@@ -43,10 +50,12 @@ def new_lock(folder: Path, series: str) -> SeriesLock:
     file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
+        os.ftruncate(file, 0)
+        os.write(file, os.fsencode(ring))
         os.link(part, path)
         with suppress(OSError):
             part.unlink()
-        return SeriesLock(path, file)
+        return SeriesLock(path, file, ring)
     except BaseException:
         with suppress(OSError):
             part.unlink(missing_ok=True)
@@ -67,7 +76,7 @@ def dead_lock(folder: Path, series: str) -> SeriesLock | None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(file), os.stat(path)):
-            return SeriesLock(path, file)
+            return SeriesLock(path, file, os.fsdecode(os.pread(file, _LONGEST_PATH, 0)))
     except (BlockingIOError, FileNotFoundError):
         pass
     except BaseException:

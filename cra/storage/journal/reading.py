@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import reduce
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeVar
@@ -24,6 +25,7 @@ from cra.storage.journal.index import LinesPlace, Stretch
 from cra.storage.journal.indexes import Indexes
 from cra.storage.journal.names import SegmentFile, TombstoneFile, look, segments, tombstones
 from cra.storage.journal.tombstones import Tombstone, read_tombstone
+from cra.trace.open_work import OpenWork
 
 Found = TypeVar("Found")
 _CHUNK: Final = 2**20
@@ -114,6 +116,15 @@ class Reader:
         heads = self._patiently(lambda: self._heads_at_cuts(session_id, tombstones(self._folder)))
         return max(heads.values(), default=None)
 
+    def beginning(self, session_id: str) -> OpenWork:
+        """What a session had open when its beginning went."""
+
+        def look() -> OpenWork:
+            stones = self._read_stones(tombstones(self._folder)).values()
+            return reduce(OpenWork.merged, (one.open[session_id] for one in stones if session_id in one.open), OpenWork())
+
+        return self._patiently(look)
+
     def _find_sessions(self) -> set[str]:
         found: set[str] = set()
         limits = self._limits()
@@ -131,11 +142,15 @@ class Reader:
 
     def _heads_at_cuts(self, session_id: str, files: Mapping[str, TombstoneFile]) -> dict[str, Head]:
         """Where the session's chain stood when segments went, by their series. Raises `OSError`."""
+        heads = {series: stone.heads for series, stone in self._read_stones(files).items()}
+        return {series: each[session_id] for series, each in heads.items() if session_id in each}
+
+    def _read_stones(self, files: Mapping[str, TombstoneFile]) -> dict[str, Tombstone]:
+        """The tombstones, by their series. Raises `OSError`."""
         known = self._stones
         stones = {one.path: known.get(one.path) or read_tombstone(one.path) for one in files.values()}
         self._stones = stones
-        heads = {series: stones[file.path].heads for series, file in files.items()}
-        return {series: each[session_id] for series, each in heads.items() if session_id in each}
+        return {series: stones[file.path] for series, file in files.items()}
 
     def _parts(self, session_id: str) -> list[_Part]:
         """Where a session's events are, in order."""

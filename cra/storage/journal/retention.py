@@ -37,8 +37,10 @@ from cra.storage.journal.series import sync_folder
 from cra.storage.journal.tombstones import Note, Tombstone, encode_tombstone, notes_of, read_tombstone
 from cra.timing.clock import NS_PER_SECOND, Clock
 from cra.trace.batch import decode_line
+from cra.trace.open_work import TYPES, OpenWork
 
 _PIECE: Final = 128 * 1024  # of records, that are expanded at once
+_MARKS: Final = [b'"event_type":"%b"' % name.encode() for name in TYPES]
 
 
 class Retention(msgspec.Struct, frozen=True):
@@ -159,6 +161,7 @@ class Gravedigger:
         notes = [] if before is None else list(before.notes)
         expander = Expander(heads)
         lines: dict[str, Head | None] = {}
+        works = {} if before is None else {name: work.merged(OpenWork()) for name, work in before.open.items()}
         size = 0 if before is None else before.size
         begun_ns = None if before is None else before.begun_ns
         data = b""
@@ -171,15 +174,17 @@ class Gravedigger:
             size += len(data)
             begun_ns = header.begun_ns if begun_ns is None else begun_ns
             notes += notes_of(data)
-            _chain(expander, data)
-            _chain_lines(lines, data)
+            _chain(expander, works, data)
+            _chain_lines(lines, works, data)
         current = {(one.series, one.number) for one in self._current()}
         sealed_ns = entries.read_seal_time(data[entries.FRAME_BYTES - entries.SEAL_BYTES :])
         assert begun_ns is not None
+        going_on = {name: head for name, head in (expander.heads() | lines).items() if head is not None}
         tombstone = Tombstone(
             *(header.series, files[-1].number, size, begun_ns, sealed_ns, hashlib.sha256(data).digest()),
-            {name: head for name, head in (expander.heads() | lines).items() if head is not None},
+            going_on,
             tuple(dict.fromkeys(note for note in notes if (note.series, note.number) in current)),
+            {name: works[name] for name in going_on if name in works},
         )
         return tombstone, entries.NO_HASH if older is None else hashlib.sha256(older.path.read_bytes()).digest()
 
@@ -196,24 +201,36 @@ class Gravedigger:
                 path.unlink(missing_ok=True)
 
 
-def _chain(expander: Expander, data: bytes) -> None:
-    """Have the chains go on over the records of a segment, a piece at a time."""
+def _chain(expander: Expander, works: dict[str, OpenWork], data: bytes) -> None:
+    """Have the chains go on over the records of a segment, a piece at a time, and learn what their sessions have open."""
     at = entries.HEADER_BYTES
     piece = _PIECE
     while at < len(data):
         done = expander.feed_frames(data[at : at + piece])  # the segment was checked: all of it is whole frames
-        expander.discard()
+        batch = expander.take(0)
+        for session_id, lines, _ in () if batch is None else batch.chunks():
+            _learn(works, session_id, lines)
         piece = _PIECE if done else 4 * piece
         at += done
 
 
-def _chain_lines(heads: dict[str, Head | None], data: bytes) -> None:
+def _learn(works: dict[str, OpenWork], session_id: str, lines: bytes) -> None:
+    """What these events of a session say of what it has open."""
+    if any(mark in lines for mark in _MARKS):
+        work = works.setdefault(session_id, OpenWork())
+        for line in lines.splitlines(keepends=True):
+            if any(mark in line for mark in _MARKS):
+                work.take(decode_line(line))
+
+
+def _chain_lines(heads: dict[str, Head | None], works: dict[str, OpenWork], data: bytes) -> None:
     """The same for the events of a segment that came as events; None for a session that has ended."""
     builder = IndexBuilder()
     builder.feed(data[entries.HEADER_BYTES :])
     for place in builder.index().lines:
         found = entries.read_lines(data[place.at : place.at + place.length])
         assert found is not None
+        _learn(works, place.session_id, found.lines)
         last = decode_line(found.lines[found.lines.rfind(b"\n", 0, -1) + 1 :])
         is_over = last.event_type == "session.ended"
         heads[place.session_id] = None if is_over else (last.sequence + 1, last.event_hash, 0)

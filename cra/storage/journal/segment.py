@@ -19,7 +19,7 @@ from cra.storage.journal import entries
 from cra.storage.journal.entries import LINK, SEAL, Header
 
 _PART: Final = ".part"
-_KINDS: Final = (EVENTS, RESOLVE, TEMPLATE, FORGET, entries.LINES, entries.GONE, entries.HEAD, entries.NOTE)
+_KINDS: Final = (EVENTS, RESOLVE, TEMPLATE, FORGET, entries.LINES, *entries.OF_TOMBSTONES)
 _FILE_MODE: Final = 0o600  # a trace tells what an organisation's agents do
 
 

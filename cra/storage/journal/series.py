@@ -28,7 +28,8 @@ from cra.timing.clock import NS_PER_SECOND, Clock
 
 
 class Rotation(msgspec.Struct, frozen=True):
-    """When a segment is full: from `max_bytes` on, or `max_seconds` after it was begun. It is looked at with every write."""
+    """When a segment is full: from `max_bytes` on, or `max_seconds` after it was begun. It is looked at with every write; the time
+    with every flush and by a thread of the journal as well, so that the segment of an idle process is sealed, too."""
 
     max_bytes: int = 64 * 2**20
     max_seconds: float = 3600.0
@@ -37,7 +38,7 @@ class Rotation(msgspec.Struct, frozen=True):
 class Series:
     """The series `name` in `folder`; `number` is that of its next segment, `previous` the hash of its last.
 
-    `identity` is what its segments know each other by, 16 random bytes. `dirty` are the segments that are complete and may
+    `ring` is where the ring of its writer is, which its lock says. `identity` is what its segments know each other by, 16 random bytes. `dirty` are the segments that are complete and may
     not be on the disk yet. Methods raise `OSError` where the disk refuses, and may be called again then.
     """
 
@@ -45,6 +46,7 @@ class Series:
         self, folder: Path, name: str, rotation: Rotation, clock: Clock, identity: bytes | None = None
     ) -> None:
         self.name = name
+        self.ring = ""
         self.dirty: list[Path] = []
         self._folder = folder
         self._rotation = rotation
@@ -58,6 +60,16 @@ class Series:
         self._lock: SeriesLock | None = None
         self._writer: SegmentWriter | None = None
         self._full_at = 0
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether anything was written."""
+        return self._lock is not None or self._number > 0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """After how long the segment that is being written is full; None where there is none."""
+        return None if self._writer is None else (self._full_at - self._clock.monotonic_ns()) / NS_PER_SECOND
 
     @property
     def current(self) -> tuple[Path, int] | None:
@@ -126,8 +138,9 @@ class Series:
         if self._writer is not None:
             self._writer.sync()
 
-    def close(self) -> None:
-        """Seal the last segment: the series is complete. Harmless when repeated, and needed again where it raises."""
+    def close(self, *, complete: bool = True) -> None:
+        """Seal the last segment. A series that is not `complete` keeps its lock file, for whoever goes on with it. Harmless when
+        repeated, and needed again where it raises."""
         if self._writer is not None:
             self._seal(self._writer)
         if self._lock is not None:
@@ -135,7 +148,10 @@ class Series:
             sync_files(list(self.dirty))
             sync_folder(self._folder)
             lock, self._lock = self._lock, None
-            lock.remove()
+            if complete:
+                lock.remove()
+            else:
+                lock.leave()
 
     def leave(self) -> None:
         """Let go of everything as it is; whoever comes next seals it."""
@@ -150,7 +166,7 @@ class Series:
         if self._number > MAX_NUMBER:
             raise StorageError(f"the series {self.name} has as many segments as it can have; create a new Resolver")
         if self._lock is None:
-            self._lock = new_lock(self._folder, self.name)
+            self._lock = new_lock(self._folder, self.name, self.ring)
         header = Header(self._number, self._id, self._previous, self._clock.now_ns())
         path = segment_path(self._folder, self.name, self._number)
         self._full_at = self._clock.monotonic_ns() + int(self._rotation.max_seconds * NS_PER_SECOND)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from cra.reference.frames import whole_frame
 from cra.storage.journal.backend import JournalStorage
 from cra.storage.journal.lock import new_lock
 from cra.storage.journal.names import new_series
+from cra.storage.journal.retention import Retention
 from cra.storage.journal.series import Rotation
 from cra.storage.journal.verify import verify_journal
 from cra.storage.jsonl import JsonlStorage
@@ -28,7 +30,7 @@ from cra.trace.recovery import recover
 from cra.trace.ring_folder import RingFolder
 from tests.support.crashes import die
 from tests.support.journals import frames
-from tests.support.records import events, resolve, template
+from tests.support.records import definition, events, resolve, template
 
 ATLAS: dict[str, Any] = {
     "atlas_version": "1.0",
@@ -260,6 +262,53 @@ def test_an_execution_that_was_running_is_closed_in_the_journal(tmp_path: Path) 
     assert () == verify_journal(tmp_path / "trace").faults
 
 
+@pytest.mark.parametrize("often", [False, True])
+def test_a_session_whose_beginning_went_is_closed_with_all_of_its_counts(often: bool, tmp_path: Path) -> None:
+    """Retention took its start, its first actions and the approval of one that runs, in one step or in several: the end has them
+    all the same, and so has the outcome of the execution."""
+    clock = VirtualClock()
+    store = Dying(tmp_path / "trace", 10_000)
+    JournalStorage.__init__(
+        store, tmp_path / "trace", rotation=Rotation(max_bytes=1), retention=Retention(max_bytes=0), clock=clock
+    )
+    store._keeper = None
+    resolver = cra.Resolver(store, ring=tmp_path / "ring", clock=clock, ids=SeededIds(1))
+    resolver.load_atlas(ATLAS)
+    session = resolver.create_session("bot", "work")
+    resolver.register("a.do1", dict, inline=True)
+    resolution = session.resolve("x")
+    for _ in range(4):
+        clock.advance(5)
+        session.execute("a.do1", {}, resolution=resolution)
+        resolver.flush()
+        assert not often or store.apply_retention()
+
+    def stop() -> None:
+        for goal in ("more", "and more"):
+            session.resolve(goal)
+            resolver.flush()
+        assert store.apply_retention()
+        die(resolver)
+        raise KeyboardInterrupt
+
+    resolver.register("a.do0", stop, inline=True)
+    with pytest.raises(BaseException):  # noqa: B017, PT011 - whatever a dead runtime says
+        session.execute("a.do0", {}, resolution=resolution)
+    clock.advance(10)
+    with cra.Resolver(f"journal:///{tmp_path}/trace", ring=tmp_path / "ring", clock=clock) as again:
+        trace = again.trace(session.session_id)
+        (recovered,) = [e.payload for e in again.trace(again.session_id) if "runtime.recovered" == e.event_type]
+    assert "action.approved" not in {event.event_type for event in trace}
+    assert ["action.failed", "session.ended"] == [event.event_type for event in trace[-2:]]
+    assert ("a.do0", resolution.resolution_id) == (trace[-2].payload["action_id"], trace[-2].payload["resolution_id"])
+    assert {"reason": "error", "duration_ms": 30_000, "action_count": 5} == trace[-1].payload
+    assert (1, 1) <= (recovered["executions"], recovered["sessions"])
+    journal = JournalStorage(tmp_path / "trace")
+    assert cra.verify_chain(trace, anchor=journal.anchor(session.session_id)).valid
+    journal.close()
+    assert () == verify_journal(tmp_path / "trace").faults
+
+
 @pytest.mark.parametrize("beside", [False, True])
 def test_what_says_nothing_is_counted_and_set_aside(beside: bool, tmp_path: Path) -> None:
     """A record that is none, and one that names what nothing defined; the others are stored."""
@@ -311,3 +360,82 @@ def test_a_series_that_cannot_be_gone_on_with_is_a_storage_error(
     with store.resume("no-series") as resumed:
         assert 0 == resumed.first_missing([frames(events())], 4096)
     store.close()
+
+
+def test_a_closed_runtime_whose_ring_is_left_keeps_its_series(tmp_path: Path) -> None:
+    """Its backend took only a part: until the ring is recovered, retention of others does not take what says which, nor does
+    anybody who opens the journal in between, wherever the ring is."""
+
+    class Stops(JournalStorage):
+        lives = 2
+
+        def append_records(self, frames: bytes) -> None:
+            if not self.lives:
+                raise StorageError("injected")
+            self.lives -= 1
+            super().append_records(frames)
+
+    resolver = cra.Resolver(Stops(tmp_path / "trace"), ring=tmp_path / "ring", clock=VirtualClock(), ids=SeededIds(1))
+    resolver.load_atlas(ATLAS)
+    session = resolver.create_session("bot", "work")
+    resolver.flush()
+    for n in range(5):
+        session.resolve(f"lamp {n}")
+        with suppress(StorageError):
+            resolver.flush()
+    with pytest.raises(StorageError, match="closed with losses"):
+        resolver._runtime.recorder.close(0.1)
+    (ring,) = (tmp_path / "ring").glob("*.ring")
+    (lock,) = (tmp_path / "trace").glob("*.lock")
+    assert ring.stem == lock.stem
+    kept = list((tmp_path / "trace").glob(f"{lock.stem}.*.segment"))
+    for _ in range(2):
+        other = JournalStorage(tmp_path / "trace", retention=Retention(max_bytes=0))
+        other._keeper = None
+        other.append_records(frames(events(session=9, define=definition(9))))
+        other.apply_retention()
+        other.close()
+        assert (kept, True) == (list((tmp_path / "trace").glob(f"{lock.stem}.*.segment")), lock.exists())
+    cra.Resolver(f"journal:///{tmp_path}/trace", ring=tmp_path / "ring").close()
+    store = JournalStorage(tmp_path / "trace")
+    found = list(store.events(session.session_id))
+    assert 5 == sum("carp.resolution.completed" == event.event_type for event in found)
+    assert cra.verify_chain(found).valid
+    assert "session.ended" == found[-1].event_type
+    store.close()
+    assert [] == list((tmp_path / "trace").glob("*.lock"))
+
+
+def test_where_retention_took_what_says_how_much_is_stored_nothing_is_guessed(tmp_path: Path) -> None:
+    """A record of the ring behind the cut says it, and so does any other record there; without one it is refused."""
+    name = "7-0000000000000001"
+    store = JournalStorage(tmp_path, rotation=Rotation(max_bytes=1), retention=Retention(max_bytes=0))
+    store._keeper = None
+    store.write_as(name)
+    records = [frames(each) for each in (events(), template(), resolve(n=1), resolve(n=2), resolve(n=3))]
+    for record in records[:4]:
+        store.append_records(record)
+    assert 3 == store.apply_retention()
+    store.close()
+    with JournalStorage(tmp_path).resume(name) as resumed:
+        assert 4 == resumed.first_missing(records, 4096)
+        assert 0 == resumed.first_missing(records[4:], 4096)
+    store = JournalStorage(tmp_path, retention=Retention(max_bytes=0))
+    store.append_records(frames(events(session=2, define=definition(2))))
+    assert store.apply_retention()
+    store.close()
+    with JournalStorage(tmp_path).resume(name) as resumed:
+        with pytest.raises(StorageError, match=f"how much of the ring {name} is stored.*move the files"):
+            resumed.first_missing(records, 4096)
+        assert 0 == resumed.first_missing([], 4096)
+
+
+def test_whoever_has_a_series_for_a_moment_is_waited_for(tmp_path: Path) -> None:
+    """Somebody who opens the journal holds it until he has looked."""
+    name = "7-0000000000000001"
+    held = new_lock(tmp_path, name)
+    timer = threading.Timer(0.1, held.leave)
+    timer.start()
+    with JournalStorage(tmp_path).resume(name) as resumed:
+        assert 0 == resumed.first_missing([frames(events())], 4096)
+    timer.join()

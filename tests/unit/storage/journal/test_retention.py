@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import random
 import threading
@@ -16,16 +17,20 @@ import cra
 from cra.errors import StorageError
 from cra.hotpath import Expander
 from cra.reference.frames import frame
+from cra.storage.journal import entries
 from cra.storage.journal.backend import JournalStorage
 from cra.storage.journal.retention import Retention
+from cra.storage.journal.segment import check as check_segment
 from cra.storage.journal.series import Rotation
 from cra.storage.journal.tombstones import Note, Tombstone, decode_tombstone, encode_tombstone, read_tombstone
 from cra.storage.journal.verify import verify_journal
 from cra.storage.memory import MemoryStorage
 from cra.testing import VirtualClock
+from cra.trace.open_work import OpenWork
 from tests.support.journals import files, frames
 from tests.support.records import NOON, definition, events, resolve, template
 
+DATA = Path(__file__).parents[3] / "data/journal"
 pytestmark = pytest.mark.usefixtures("twin")
 FIRST, SECOND, THIRD = (definition(number)[0] for number in (1, 2, 3))
 LOAD = [
@@ -232,6 +237,37 @@ def test_a_tombstone_comes_back_as_it_was_given() -> None:
             decode_tombstone(damaged)
 
 
+def golden(version: int) -> Tombstone:
+    """The tombstone in the golden file of a version, and what it says of sessions."""
+    stone = Tombstone(
+        *(bytes(range(16)), 7, 123, NOON, NOON + 1, bytes(range(32))),
+        {FIRST: (3, "ab" * 32, NOON), SECOND: (2**63, "0" * 64, -1)},
+        (Note(bytes(16), 3, bytes(32)),),
+    )
+    opened = {FIRST: OpenWork(NOON, 2, {THIRD: {"action_id": "a.b", "resolution_id": SECOND}, SECOND: {}})}
+    return stone if version == 1 else stone._replace(open=opened)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_every_version_wrote_can_be_read(version: int) -> None:
+    """The golden files never change. The second came because who closes a session for a dead process has to know when it
+    started, how many actions it had and which are open, also where retention took the events that say so."""
+    text = (DATA / f"version-{version}.gone.hex").read_text()
+    data = b"".join(bytes.fromhex(line[10:]) for line in text.splitlines())
+    assert golden(version) == decode_tombstone(data)
+    assert (version == 2) == (data == encode_tombstone(golden(version), bytes(32), NOON))
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 20, b"\xff" * 32, b"\x01\x00\x00\x00" + b"\x00" * 16 + b"\x05\x00\x00\x00[}"])
+def test_what_is_said_of_a_session_is_read_strictly(content: bytes) -> None:
+    """Cut short, too long, or no JSON: the tombstone is refused, whatever vouches for it."""
+    plain = encode_tombstone(golden(1), bytes(32), NOON)
+    head = plain[: -entries.SEAL_BYTES] + frame(bytes([entries.OPEN, 0, 0, 0]) + bytes(32) + content)
+    data = head + entries.seal(hashlib.sha256(head).digest(), NOON)
+    with pytest.raises(StorageError, match="what it says of a session is malformed"):
+        decode_tombstone(data)
+
+
 def test_a_damaged_segment_is_kept(tmp_path: Path) -> None:
     """A tombstone would hide what was done to it."""
     store = write(tmp_path, LOAD, retention=Retention(max_bytes=0))
@@ -357,4 +393,47 @@ def test_a_session_of_events_that_ended_does_not_go_on(tmp_path: Path, sessions:
         store.append([event])
     assert store.apply_retention() > 0
     assert (None, [sessions.id(1)]) == (store.anchor(sessions.id(0)), store.sessions())
+    store.close()
+
+
+@pytest.mark.parametrize("how", ["flush", "health", "keeper"])
+def test_the_segment_of_an_idle_process_grows_old_too(how: str, tmp_path: Path) -> None:
+    """It is sealed after its time though nothing more is written, and then retention takes it."""
+    clock = VirtualClock()
+    options: Any = {"rotation": Rotation(max_seconds=10), "retention": Retention(max_seconds=60), "clock": clock}
+    store = JournalStorage(tmp_path, **options)
+    keeper, store._keeper = store._keeper, None
+    store.append_records(frames(events(("session.started", {}))))
+    assert 7.5 == store._keep()
+    clock.advance(11)
+    if how == "flush":
+        store.flush(durable=False)
+    elif how == "health":
+        store.health()
+    else:
+        assert 7.5 == store._keep()
+    (segment,) = tmp_path.glob("*.segment")
+    assert check_segment(segment.read_bytes()).is_sealed
+    store.write_as("7-0000000000000001")  # too late: something is written
+    clock.advance(61)
+    store._keep()
+    assert not segment.exists()
+    store.append_records(frames(events(n=1, define=None), events(("session.ended", {}), n=2, define=None)))
+    (anchored,) = store.sessions()
+    assert cra.verify_chain(list(store.events(anchored)), anchor=store.anchor(anchored)).valid
+    store.close()
+    assert () == verify_journal(tmp_path).faults
+    assert keeper is not None
+
+
+def test_an_idle_process_seals_by_itself(tmp_path: Path) -> None:
+    """A thread of the journal does, which nobody has to wake."""
+    store = JournalStorage(tmp_path, rotation=Rotation(max_seconds=0.01))
+    store.append_records(frames(events(("session.started", {}))))
+    (segment,) = tmp_path.glob("*.segment")
+    for _ in range(500):
+        if check_segment(segment.read_bytes()).is_sealed:
+            break
+        threading.Event().wait(0.02)
+    assert check_segment(segment.read_bytes()).is_sealed
     store.close()
