@@ -247,13 +247,14 @@ class JournalStorage:
         return 0
 
     def health(self) -> StorageHealth:
-        """Not ok once an fsync has failed."""
+        """Not ok once an fsync has failed, or a segment was found damaged."""
         details = [repair.sentence() for repair in self.repairs]
         with self._lock:
             with suppress(StorageError):  # the keeper tries it again, and says so
                 self._seal_if_old()
-            details += [each for each in (self._trouble, self._poison) if each]
-            return StorageHealth(self.name, ok=self._poison is None, details=tuple(details))
+            faults = [*self._reader.faults, *([self._poison] if self._poison else [])]
+            details += [self._trouble] if self._trouble else []
+            return StorageHealth(self.name, ok=not faults, details=(*details, *faults))
 
     def flush(self, durable: bool) -> None:
         """Writes are never buffered here. `durable` fsyncs every segment written since, and the folder.

@@ -19,8 +19,10 @@ from cra.errors import StorageError
 from cra.hotpath import Expander, scan_frames
 from cra.reference.expander import Head
 from cra.reference.frames import Place
+from cra.reference.records import EVENTS, RESOLVE
 from cra.storage.journal import entries
 from cra.storage.journal.compression import Content, damaged
+from cra.storage.journal.holes import Indexed, find_hole, has_holes
 from cra.storage.journal.index import LinesPlace, Stretch
 from cra.storage.journal.indexes import Indexes
 from cra.storage.journal.names import SegmentFile, TombstoneFile, look, segments, tombstones
@@ -62,6 +64,11 @@ class Reader:
         self._indexes = Indexes()
         self._stones: dict[Path, Tombstone] = {}
 
+    @property
+    def faults(self) -> list[str]:
+        """What was wrong with segments when they were last read."""
+        return [fault.message for fault in self._indexes.faults.values()]
+
     def sessions(self) -> list[str]:
         """The ids of the sessions that have events, oldest first: UUIDv7 ids sort by time."""
         return sorted(self._patiently(self._find_sessions))
@@ -89,7 +96,10 @@ class Reader:
             counter = Expander(lines=False)
             for segment in series:
                 limit, is_last = limits.get(segment.path), segment is series[-1]
-                index = self._indexes.of(segment, limit, is_last=is_last).index
+                found = self._indexes.of(segment, limit, is_last=is_last)
+                if found.fault is not None:
+                    raise found.fault
+                index = found.index
                 total += sum(place.events for place in index.lines)
                 with Content(segment.path) as content:
                     for data in _pieces(content, segment.path, entries.HEADER_BYTES, index.size):
@@ -171,17 +181,26 @@ class Reader:
         limits = self._limits()
         files = look(self._folder)  # at one moment: what is gone by now, a tombstone stands for
         heads = self._heads_at_cuts(session_id, files.tombstones)
-        for series in files.segments.values():
+        faults: list[StorageError] = []
+        for name, series in files.segments.items():
             records: list[_Records] = []
+            indexed: list[Indexed] = []
             for segment in series:
                 index = self._indexes.of(segment, limits.get(segment.path), is_last=segment is series[-1])
+                indexed.append((segment, index))
+                faults += [] if index.fault is None else [index.fault]
                 templates = index.index.templates
                 records += (_Records(segment.path, one, templates) for one in index.stretches(session_id))
                 parts += (_Part(place.sequence, lines=(segment.path, place)) for place in index.lines(session_id))
+            first = files.tombstones[name].number + 1 if name in files.tombstones else 0
             if records:
-                _check_complete(series, files.tombstones.get(series[0].series))
-                head = heads.get(series[0].series)
+                hole = find_hole(session_id, indexed, first, _ends) if has_holes(indexed, first) else None
+                if hole is not None:
+                    raise hole
+                head = heads.get(name)
                 parts.append(_Part(head[0] if head else 0, tuple(records), {session_id: head} if head else {}))
+        if faults and not parts:
+            raise faults[0]  # that is where it is, if it is anywhere
         return sorted(parts, key=lambda part: part.first)
 
     def _expand(self, parts: list[_Part]) -> Iterator[bytes]:
@@ -205,12 +224,13 @@ class Reader:
         return StorageError(f"the journal {os.fspath(self._folder)!r} cannot be read: {error.strerror}")
 
 
-def _check_complete(series: list[SegmentFile], stone: TombstoneFile | None) -> None:
-    """Whoever reads over a gap gets chains that nobody wrote."""
-    first = 0 if stone is None else stone.number + 1
-    for number, segment in enumerate(series, first):
-        if segment.number != number:
-            raise StorageError(f"segments before {segment.path.name} are missing; verify the journal")
+def _ends(path: Path, stretch: Stretch) -> tuple[bytes, bytes]:
+    """The first and the last record of a stretch."""
+    first = last = b""
+    for record in _records_of(_Records(path, stretch, ())):
+        if record[0] in (EVENTS, RESOLVE):
+            first, last = first or record, record
+    return first, last
 
 
 def _records_of(records: _Records) -> Iterator[bytes]:

@@ -437,6 +437,53 @@ def test_nothing_is_read_over_a_gap(indexed: bool, tmp_path: Path) -> None:
     assert 1 + 4 * 11 == JournalStorage(tmp_path).count(SESSION)
 
 
+@pytest.mark.parametrize("how", ["damaged", "missing"])
+def test_sessions_that_are_elsewhere_stay_readable(how: str, tmp_path: Path) -> None:
+    """Of a journal with a hole those sessions are refused that have records in it, or may have: one that began before it and one that
+    goes on behind it; not those that ended before, began behind, or are in other series."""
+    other = journal(tmp_path)
+    other.append_records(frames(events(session=9, n=90, define=definition(9))))
+    other.close()
+    store = journal(tmp_path, max_bytes=1)
+    over, into, through, within, behind, late = (definition(number)[0] for number in range(2, 8))
+    start, end = ("session.started", {}), ("session.ended", {})
+    for session, n, kind in (
+        *((2, 20, start), (2, 21, end)),  # over before the hole
+        *((3, 30, start), (4, 40, start)),  # open before it
+        *((3, 31, end), (5, 50, start), (5, 51, end), (6, 60, start)),  # the hole is made of these
+        *((4, 41, end), (6, 61, end)),  # open behind it
+        *((7, 70, start), (7, 71, end)),
+    ):
+        define = definition(session) if kind is start else None
+        store.append_records(frames(events(kind, session=session, n=n, define=define)))
+    expected = {name: list(store.events(name)) for name in store.sessions()}
+    store.close()
+    for path in tmp_path.glob("*.index"):
+        path.unlink()
+    paths = sorted(tmp_path.glob(f"{store._series.name}.*.segment"))
+    for number, path in enumerate(paths[4:8]):
+        data = path.read_bytes()
+        if how == "missing":
+            path.unlink()
+        else:
+            at = len(data) - 52 - 44 - 3 if number else 70  # the first one from its header on
+            path.write_bytes(data[:at] + bytes([data[at] ^ 1]) * (len(data) - at))
+    opened = journal(tmp_path)
+    for name in (over, late, definition(9)[0]):
+        assert expected[name] == list(opened.events(name))
+        assert (expected[name][-1:], len(expected[name])) == (opened.last(name, 1), opened.count(name))
+        assert name in opened.sessions()
+    for name in (into, through, behind):
+        with pytest.raises(StorageError, match="are missing" if how == "missing" else "is damaged at offset"):
+            list(opened.events(name))
+    if how == "damaged":
+        with pytest.raises(StorageError, match=f"{paths[4].name} is damaged at offset .*see what is wrong with: cra trace"):
+            list(opened.events(within))
+        health = opened.health()
+        assert (False, 4) == (health.ok, len(health.details))
+    opened.close()
+
+
 def test_a_journal_that_was_closed_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole: nobody mends a series whose lock is gone, so that no segment of it may be torn by a power cut."""
     synced: set[int] = set()

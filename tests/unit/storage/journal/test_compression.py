@@ -182,8 +182,7 @@ def test_a_damaged_segment_is_not_compressed(tmp_path: Path) -> None:
 
 
 def test_a_dead_series_with_a_damaged_compressed_segment_can_be_opened(tmp_path: Path) -> None:
-    """And written; what is read is an error, since nobody knows whose records are missing. Verification says which segment it
-    is."""
+    """And written, and read where a session has nothing there; of others it is an error. Verification says which segment it is."""
     store = write(tmp_path)
     store.compress_sealed()
     store._series.leave()
@@ -191,7 +190,8 @@ def test_a_dead_series_with_a_damaged_compressed_segment_can_be_opened(tmp_path:
     path.write_bytes(path.read_bytes()[:-100])
     opened = JournalStorage(tmp_path)
     opened.append_records(frames(events(session=2, define=definition(2))))
+    assert 1 == len(opened.last(definition(2)[0], 5))
     with pytest.raises(StorageError, match=f"the segment {path.name} was changed"):
-        opened.last(definition(2)[0], 5)
+        opened.last(definition(1)[0], 5)
     opened.close()
     assert any(path.name in fault for fault in verify_journal(tmp_path).faults)
