@@ -25,11 +25,13 @@ from cra.storage.base import StorageHealth
 from cra.storage.chunks import chunks_of
 from cra.storage.journal.names import is_of_journal
 from cra.storage.lines import (
+    SUFFIX,
     TORN,
     Repair,
     WholeLines,
     count_lines,
     ends_in_line,
+    is_day_file,
     offset_of_last_lines,
     repair_tail,
 )
@@ -37,9 +39,8 @@ from cra.storage.look import NotRegular, check_regular
 from cra.trace.event import Event
 from cra.trace.jsonl import read_events
 
-SUFFIX = ".trace.jsonl"
 _PATIENCE = 0.1  # s
-_FILE_MODE = 0o600  # a trace tells what an organisation's agents do
+FILE_MODE = 0o600  # a trace tells what an organisation's agents do
 
 
 class JsonlStorage:
@@ -65,7 +66,12 @@ class JsonlStorage:
         self.repairs: tuple[Repair, ...] = ()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if any(map(is_of_journal, os.listdir(self.folder))):
+            names = os.listdir(self.folder)
+            if any(map(is_day_file, names)):
+                raise StorageError(
+                    f"storage '{self.name}' has a file for every day; use jsonl:///{self.folder}?files=day, or another folder"
+                )
+            if any(map(is_of_journal, names)):
                 raise StorageError(
                     f"storage '{self.name}' is the folder of a journal, whose records it would take; use journal:///{self.folder}"
                 )
@@ -86,7 +92,7 @@ class JsonlStorage:
                     handle = self._handle(path)
                     self._undo.append((path, os.fstat(handle.fileno()).st_size))
                     self._dirty.add(path.name)
-                    _write_all(handle, b"".join(parts))
+                    write_all(handle, b"".join(parts))
             except BaseException as error:
                 self._roll_back()
                 if isinstance(error, OSError):
@@ -190,7 +196,7 @@ class JsonlStorage:
 
     def _repair_all(self) -> None:
         for path in self._files():
-            with FileIO(path, "rb", opener=_open_regular) as file:
+            with FileIO(path, "rb", opener=open_regular) as file:
                 if ends_in_line(file.fileno()):
                     continue  # no lock that its writer might come for just now
             with suppress(StorageLocked):  # its writer is alive, the tail is a write in progress
@@ -198,7 +204,7 @@ class JsonlStorage:
 
     def _open(self, path: Path, patience: float = _PATIENCE) -> FileIO:
         """The file, open for appending, locked within `patience` seconds, and ending with a complete line."""
-        handle = FileIO(path, "ab+", opener=_open_regular)
+        handle = FileIO(path, "ab+", opener=open_regular)
         end = time.monotonic() + patience
         try:
             while not _try_lock(handle, last=time.monotonic() >= end):
@@ -301,18 +307,18 @@ def _try_lock(handle: FileIO, *, last: bool) -> bool:
     return True
 
 
-def _open_regular(path: str, flags: int) -> int:
+def open_regular(path: str, flags: int) -> int:
     """Never through a link: a link in the folder could lead a trace anywhere. A pipe would keep its readers waiting for ever."""
-    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, _FILE_MODE)
+    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, FILE_MODE)
     try:
         check_regular(os.fstat(descriptor))
     except NotRegular as kind:
         os.close(descriptor)
-        raise OSError(errno.EINVAL, f"a session's file is {kind}", path) from None
+        raise OSError(errno.EINVAL, f"a trace's file is {kind}", path) from None
     return descriptor
 
 
-def _write_all(handle: FileIO, data: bytes) -> None:
+def write_all(handle: FileIO, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[handle.write(view) :]

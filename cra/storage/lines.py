@@ -1,20 +1,29 @@
 """Files of lines, seen from their end: complete lines, torn tails, the last n lines.
 
-Used by the JSONL store. Everything here works in chunks, so that neither a huge file nor a huge line is ever held in memory,
+Used by the JSONL stores. Everything here works in chunks, so that neither a huge file nor a huge line is ever held in memory,
 and nothing looks inside a line.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
+SUFFIX = ".trace.jsonl"
 TORN = ".torn"
+_find_day = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
 _CHUNK = 64 * 1024
+
+
+def is_day_file(name: str) -> bool:
+    """Whether a file that is called so has the events of a day, or was torn from one."""
+    name = name.removesuffix(TORN)
+    return name.endswith(SUFFIX) and _find_day(name.removesuffix(SUFFIX)) is not None
 
 
 class Repair(msgspec.Struct, frozen=True):

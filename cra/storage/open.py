@@ -6,18 +6,33 @@ URL is ignored, and no URL is repeated in a message beyond its scheme, since it 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from inspect import iscoroutinefunction
-from typing import TypeGuard, cast
+from typing import Any, TypeGuard, cast
 
 from cra.errors import StorageError
 from cra.storage.base import AsyncStorageBackend, StorageBackend
+from cra.storage.options import FLAG, SIZE, Option, duration, flag, number, one_of, parse_options, size
 
 Storage = str | StorageBackend | AsyncStorageBackend
 StorageSpec = Storage | Sequence[Storage]
 _PARTS = tuple(StorageBackend.__annotations__) + tuple(
     name for name, part in vars(StorageBackend).items() if callable(part) and not name.startswith("_")
 )
+_JSONL: Mapping[str, Option] = {"files": one_of("session", "day"), "max_open": (number, "64")}
+_JOURNAL: Mapping[str, Option] = {
+    "segment_bytes": (size, SIZE),
+    "segment_age": (duration, "1h"),
+    "retention_bytes": (size, "10GB"),
+    "retention_age": (duration, "90d"),
+    "compress": (flag, FLAG),
+}
+_MEMORY: Mapping[str, Option] = {"bytes": (size, SIZE)}
+_PATHS: Mapping[str, tuple[str, str, Mapping[str, Option]]] = {
+    "journal": ("folder", "dir", _JOURNAL),
+    "jsonl": ("folder", "dir", _JSONL),
+    "sqlite": ("file", "audit.db", {}),
+}
 _USE = "use memory:, journal:, jsonl:, sqlite:, postgresql: or null:"
 
 
@@ -78,39 +93,84 @@ def _open_url(url: object) -> StorageBackend:
     if scheme == "postgres" or scheme.startswith("postgresql+"):
         raise StorageError(f"storage '{scheme}:' is written as postgresql: here; put postgresql: before the //")
     if scheme == "jsonl":
+        path, options = _split("jsonl", "folder", "dir", rest, _JSONL)
+        if options.pop("files", "session") == "day":
+            from cra.storage.jsonl_days import DailyJsonlStorage
+
+            if options:
+                raise StorageError("storage 'jsonl:': max_open is for files=session; leave it out")
+            return DailyJsonlStorage(path)
         from cra.storage.jsonl import JsonlStorage
 
-        return JsonlStorage(_path("jsonl", "folder", "dir", rest))
+        return JsonlStorage(path, **options)
     if scheme == "journal":
-        from cra.storage.journal.backend import JournalStorage
-
-        return JournalStorage(_path("journal", "folder", "dir", rest))
+        return _open_journal(*_split("journal", "folder", "dir", rest, _JOURNAL))
     if scheme == "sqlite":
         from cra.storage.sqlite import SqliteStorage
 
-        return SqliteStorage(_path("sqlite", "file", "audit.db", rest))
+        return SqliteStorage(_split("sqlite", "file", "audit.db", rest, {})[0])
     if scheme not in ("memory", "null"):
         raise StorageError(f"storage '{scheme}:' is not known; {_USE}")
-    if rest:
-        raise StorageError(f"storage '{scheme}:' takes nothing after the colon; write {scheme}:")
     if scheme == "memory":
-        from cra.storage.memory import MemoryStorage
+        from cra.storage.memory import DEFAULT_MAX_BYTES, MemoryStorage
 
-        return MemoryStorage()
+        nothing, mark, query = rest.partition("?")
+        if nothing:
+            raise StorageError("storage 'memory:' takes nothing after the colon but options; write memory:?bytes=64MB")
+        return MemoryStorage(parse_options("memory", query, _MEMORY).get("bytes", DEFAULT_MAX_BYTES) if mark else DEFAULT_MAX_BYTES)
+    if rest:
+        raise StorageError("storage 'null:' takes nothing after the colon; write null:")
     from cra.storage.null import NullStorage
 
     return NullStorage()
 
 
-def _path(scheme: str, kind: str, example: str, rest: str) -> str:
-    """The path after the colon of a URL."""
+def split_url(url: str) -> tuple[str, str]:
+    """The scheme of a URL that names a path, and the path, without options. Raises `StorageError` as `open_storage` does."""
+    scheme, _, rest = url.partition(":")
+    kind, example, options = _PATHS[scheme]
+    return scheme, _split(scheme, kind, example, rest, options)[0]
+
+
+def names_path(url: str) -> bool:
+    """Whether this is the URL of a store on disk."""
+    scheme, colon, rest = url.partition(":")
+    return bool(colon) and scheme in _PATHS and rest.startswith("//")
+
+
+def _open_journal(path: str, options: dict[str, Any]) -> StorageBackend:
+    from cra.storage.journal.backend import JournalStorage
+    from cra.storage.journal.retention import Retention
+    from cra.storage.journal.series import Rotation
+
+    usual = Rotation()
+    return JournalStorage(
+        path,
+        rotation=Rotation(
+            max_bytes=options.get("segment_bytes", usual.max_bytes),
+            max_seconds=options.get("segment_age", usual.max_seconds),
+        ),
+        retention=Retention(max_bytes=options.get("retention_bytes"), max_seconds=options.get("retention_age"))
+        if options.keys() & {"retention_bytes", "retention_age"}
+        else None,
+        compress=options.get("compress", False),
+    )
+
+
+def _split(
+    scheme: str, kind: str, example: str, rest: str, known: Mapping[str, Option]
+) -> tuple[str, dict[str, Any]]:
+    """The path after the colon of a URL, and its options."""
+    rest, mark, query = rest.partition("?")
     path = rest.removeprefix("///")
     if path == rest or not path or path.startswith("//"):
         raise StorageError(
             f"storage '{scheme}:' names a {kind}: write {scheme}:///{example}, or {scheme}:////{example} from the root"
         )
-    if "?" in path or "#" in path:
-        raise StorageError(f"storage '{scheme}:' takes no options: leave out everything from the ? or # on")
+    if "#" in path or (mark and not known):
+        raise StorageError(
+            f"storage '{scheme}:' takes no {'# part' if known else 'options'}: leave out everything from the ? or # on"
+        )
     if scheme == "sqlite" and path == ":memory:":
         raise StorageError("storage 'sqlite:' is a file here; for a store in memory write memory:")
-    return path
+    return path, parse_options(scheme, query, known) if mark else {}

@@ -13,6 +13,7 @@ from cra.errors import StorageError
 from cra.storage.base import AsyncStorageBackend, StorageBackend
 from cra.storage.journal.backend import JournalStorage
 from cra.storage.jsonl import JsonlStorage
+from cra.storage.jsonl_days import DailyJsonlStorage
 from cra.storage.memory import MemoryStorage
 from cra.storage.null import NullStorage
 from cra.storage.sqlite import SqliteStorage
@@ -66,6 +67,13 @@ class TestJsonl(OnDisk):
 
     def open(self) -> StorageBackend:
         return JsonlStorage(self.folder / "store")
+
+
+class TestDailyJsonl(OnDisk):
+    """`jsonl:`, a file per day."""
+
+    def open(self) -> StorageBackend:
+        return DailyJsonlStorage(self.folder / "store")
 
 
 class TestSqlite(OnDisk):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ import pytest
 
 from cra.errors import StorageError
 from cra.storage.journal.backend import JournalStorage
+from cra.storage.journal.retention import Retention
+from cra.storage.journal.series import Rotation
 from cra.storage.jsonl import JsonlStorage
+from cra.storage.jsonl_days import DailyJsonlStorage
 from cra.storage.memory import MemoryStorage
 from cra.storage.null import NullStorage
 from cra.storage.open import open_storage
@@ -69,12 +73,24 @@ def test_backends_and_lists_of_both_are_taken_in_order(tmp_path: Path) -> None:
     ("spec", "message"),
     [
         ("journal:dir", "storage 'journal:' names a folder: write journal:///dir, or journal:////dir from the root"),
-        ("journal:///dir?segment=1", "storage 'journal:' takes no options: leave out everything from the . or # on"),
-        (
-            "redis://user:secret@host",
-            "storage 'redis:' is not known; use memory:, journal:, jsonl:, sqlite:, postgresql: or null:",
-        ),
-        ("memory:///x", "storage 'memory:' takes nothing after the colon; write memory:"),
+        ("journal:///dir?segment=1", "storage 'journal:' has no option 'segment'; there are segment_bytes=64MB, segment_age=1h"),
+        ("journal:///dir?compress", "storage 'journal:' has no option 'compress'"),
+        ("journal:///dir?", "storage 'journal:' has no option ''"),
+        ("journal:///dir?segment_bytes=-1", "segment_bytes=-1 is no value of it; write segment_bytes=64MB"),
+        ("journal:///dir?segment_bytes=1.5MB", "write segment_bytes=64MB"),
+        ("journal:///dir?segment_bytes=0", "write segment_bytes=64MB"),
+        ("journal:///dir?segment_age=1y", "segment_age=1y is no value of it; write segment_age=1h"),
+        ("journal:///dir?retention_age=0s", "write retention_age=90d"),
+        ("journal:///dir?compress=yes", "write compress=true.false"),
+        ("journal:///dir?compress=1&compress=0", "the option compress is given twice; give it once"),
+        ("journal:///dir?compress=true#1", "compress=true#1 is no value of it"),
+        ("jsonl:///dir?files=year", "files=year is no value of it; write files=session.day"),
+        ("jsonl:///dir?files=day&max_open=3", "max_open is for files=session; leave it out"),
+        ("jsonl:///dir?max_open=0", "max_open=0 is no value of it; write max_open=64"),
+        ("memory:?bytes=x", "bytes=x is no value of it; write bytes=64MB"),
+        ("memory:?size=1", "storage 'memory:' has no option 'size'; there is bytes=64MB"),
+        ("redis://user:secret@host", "storage 'redis:' is not known; use memory:, journal:, jsonl:, sqlite:, postgresql: or null:"),
+        ("memory:///x", "storage 'memory:' takes nothing after the colon but options; write memory:.bytes=64MB"),
         ("null://", "storage 'null:' takes nothing after the colon; write null:"),
         ("traces", "a URL, not a path: for a folder write jsonl:///dir, or jsonl:////dir from the root"),
         ("/var/a:b", "a URL, not a path: for a folder write jsonl:///dir"),
@@ -84,8 +100,8 @@ def test_backends_and_lists_of_both_are_taken_in_order(tmp_path: Path) -> None:
         ("jsonl://traces", "storage 'jsonl:' names a folder"),
         ("jsonl:///", "storage 'jsonl:' names a folder"),
         ("jsonl://///traces", "storage 'jsonl:' names a folder"),
-        ("jsonl:///traces?mode=ro", "storage 'jsonl:' takes no options: leave out everything from the . or # on"),
-        ("jsonl:///traces#1", "storage 'jsonl:' takes no options"),
+        ("jsonl:///traces?mode=ro", "storage 'jsonl:' has no option 'mode'; there are files=session.day, max_open=64"),
+        ("jsonl:///traces#1", "storage 'jsonl:' takes no # part: leave out everything from the . or # on"),
         ("sqlite:", "storage 'sqlite:' names a file: write sqlite:///audit.db, or sqlite:////audit.db from the root"),
         ("sqlite://", "storage 'sqlite:' names a file"),
         ("sqlite:///audit.db?mode=ro", "storage 'sqlite:' takes no options: leave out everything from the . or # on"),
@@ -120,3 +136,36 @@ def test_the_same_backend_twice_is_refused() -> None:
     mine = MemoryStorage()
     with pytest.raises(StorageError, match="storage 'memory:' is given twice; give each backend once"):
         open_storage([mine, "null:", mine])
+
+
+def test_options_of_a_url_reach_the_store(tmp_path: Path) -> None:
+    """Every one of them, with the units that people write."""
+    query = "segment_bytes=1MB&segment_age=30m&retention_bytes=2GB&retention_age=7d&compress=true"
+    (journal,) = open_storage(f"journal:///{tmp_path}/a?{query}")
+    assert isinstance(journal, JournalStorage)
+    assert Rotation(max_bytes=2**20, max_seconds=1_800.0) == journal._rotation
+    assert Retention(max_bytes=2 * 2**30, max_seconds=7 * 86_400.0) == journal._retention
+    assert journal._compresses
+    (plain,) = open_storage(f"journal:///{tmp_path}/b?segment_age=0.5")
+    assert isinstance(plain, JournalStorage)
+    assert (Rotation(max_seconds=0.5), None) == (plain._rotation, plain._gravedigger)
+    (memory,) = open_storage("memory:?bytes=64kb")
+    assert ["0 of 65536 bytes in 0 sessions"] == list(memory.health().details)
+    (lines,) = open_storage(f"jsonl:///{tmp_path}/c?max_open=3")
+    assert (JsonlStorage, f"jsonl:///{tmp_path}/c", 3) == (type(lines), lines.name, vars(lines)["_max_open"])
+    (days,) = open_storage(f"jsonl:///{tmp_path}/d?files=day")
+    assert (DailyJsonlStorage, f"jsonl:///{tmp_path}/d?files=day") == (type(days), days.name)
+    (same,) = open_storage(f"jsonl:///{tmp_path}/e?files=session")
+    assert JsonlStorage is type(same)
+    for backend in (journal, plain, lines, days, same):
+        backend.close()
+
+
+@pytest.mark.parametrize(("first", "second"), [("", "?files=day"), ("?files=day", "")])
+def test_files_of_days_and_of_sessions_are_not_mixed(first: str, second: str, tmp_path: Path, sessions: Any) -> None:
+    """Half of a session would be in the other files; the URL that is right is named."""
+    (store,) = open_storage(f"jsonl:///{tmp_path}/store{first}")
+    store.append(sessions.events(0, 3))
+    store.close()
+    with pytest.raises(StorageError, match=re.escape(f"use jsonl:///{tmp_path}/store{first}, or another folder")):
+        open_storage(f"jsonl:///{tmp_path}/store{second}")
