@@ -9,31 +9,27 @@ from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
 import cra
-from cra.cli.anchors import FORM, anchor_of, hold_to, parse_anchor
 from cra.cli.events import say_events
 from cra.cli.files import naming
 from cra.cli.options import Json
 from cra.cli.recovering import recover
 from cra.cli.replaying import say_replay
-from cra.cli.terminal import Cell, in_words, say, say_json, say_lines, say_table, working
+from cra.cli.terminal import in_words, say, say_json, say_lines, say_table, working
+from cra.cli.verifying import fault_of, verify
 from cra.errors import SessionNotFound, StorageError
 from cra.ids import UUID_PATTERN
-from cra.reference.chain import TAIL_NOTICE
-from cra.reference.grammar import DIALECTS
 from cra.storage.base import StorageBackend
-from cra.storage.open import open_storage
+from cra.storage.open import names_path, open_storage, split_url
 from cra.trace.event import Event
 from cra.trace.jsonl import dump_line, read_events, write_events
-from cra.trace.verify import FileVerification
 
 GRADE_STYLES = {"identical": "green", "semantically_equivalent": "green", "different": "red"}
-ANCHOR_HINT = f"Keep the anchor of every session where the trace cannot be changed, and verify with --anchor {FORM}."
 
 app = typer.Typer(help="Verify, show, compare, replay and export traces; repair the folder they are in.")
+app.command()(verify)
 
 
 def _regular(given: Path | list[Path]) -> Path | list[Path]:
@@ -47,78 +43,6 @@ def _regular(given: Path | list[Path]) -> Path | list[Path]:
 _TraceFile = Annotated[
     Path, typer.Argument(help="A trace: JSON lines.", exists=True, dir_okay=False, callback=_regular)
 ]
-
-
-@app.command()
-def verify(
-    files: Annotated[
-        list[Path],
-        typer.Argument(help="Traces: JSON lines.", exists=True, dir_okay=False, callback=_regular, metavar="FILE..."),
-    ],
-    dialect: Annotated[str, typer.Option(help="Who wrote it.", metavar="|".join(DIALECTS))] = "trace-1.0",
-    anchor: Annotated[
-        list[str] | None,
-        typer.Option(help="An event that a session has to reach, kept elsewhere. May be repeated.", metavar=FORM),
-    ] = None,
-    as_json: Json = False,
-) -> int:
-    """Check grammar, sequence, chain and hashes: exit code 0 when every file is sound, 1 when one is not."""
-    anchors = [parse_anchor(text) for text in anchor or ()]
-    results: list[tuple[Path, FileVerification]] = []
-    for file in files:
-        with working(f"verifying {file.name}"):
-            result = cra.verify_file(file, dialect=dialect)
-            for kept in anchors:
-                result = hold_to(kept, file, result, dialect)
-            results.append((file, result))
-    sessions = [item for _, result in results for item in result.sessions.items()]
-    missing = sorted({session_id for session_id, _, _ in anchors} - {session_id for session_id, _ in sessions})
-    valid = not missing and all(result.valid for _, result in results)
-    if as_json:
-        documents = [{"file": str(file)} | msgspec.to_builtins(result) for file, result in results]
-        say_json({"valid": valid, "files": documents, "missing_sessions": missing})
-        return int(not valid)
-    for file, result in results:
-        _say_verification(file, result)
-    for session_id in missing:
-        say(f"trace not valid: no file has the session {session_id}, which has an anchor", "bold red")
-    if len(sessions) == 1 and valid:
-        say(f"anchor: {anchor_of(*sessions[0])}", fold=False)
-    if any(result.valid and result.message for _, result in results):
-        say(TAIL_NOTICE, "dim")
-        say(ANCHOR_HINT, "dim")
-    return int(not valid)
-
-
-def _say_verification(file: Path, result: FileVerification) -> None:
-    if result.sessions:
-        say_table(
-            str(file),
-            ("session", "events", "result", "last hash"),
-            [
-                (
-                    session_id,
-                    chain.event_count,
-                    Cell("sound", "green") if chain.valid else Cell(chain.error_type, "red"),
-                    f"{chain.last_hash[:12]}…" if chain.last_hash else "",
-                )
-                for session_id, chain in result.sessions.items()
-            ],
-            numbers=("events",),
-        )
-    for warning in result.warnings:
-        say(f"warning: {warning}", "yellow")
-    if result.error_index is None:
-        say(f"trace verified: {result.event_count} events", "bold green")
-    else:
-        say(_fault(file, result), "bold red")
-
-
-def _fault(file: Path, result: FileVerification) -> str:
-    assert result.error_index is not None
-    line = result.error_index + 1
-    where = f"line {line} of {result.event_count}" if line <= result.event_count else "at its end"
-    return f"trace not valid: {file}, {where}: {result.error_type}: {result.message}"
 
 
 @app.command()
@@ -181,7 +105,7 @@ def replay(
     else:
         say_replay(result, events)
         if verified.error_index is not None:
-            say(_fault(file, verified), "bold red")
+            say(fault_of(file, verified), "bold red")
     return int(not (result.valid and result.complete and verified.valid))
 
 
@@ -223,14 +147,15 @@ def export(
 
 def _check_there(storage: str) -> None:
     """A store that is not there would be made."""
-    for scheme, kind, is_there in (
-        ("jsonl", "folder", Path.is_dir),
-        ("journal", "folder", Path.is_dir),
-        ("sqlite", "file", Path.is_file),
-    ):
-        path = storage.removeprefix(f"{scheme}:///")
-        if path != storage and not is_there(Path(path)):
-            raise typer.BadParameter(f"there is no {kind} {path}", param_hint="--storage")
+    if not names_path(storage):
+        return
+    try:
+        scheme, path = split_url(storage)
+    except StorageError as error:
+        raise typer.BadParameter(error.message, param_hint="--storage") from None
+    kind, is_there = ("file", Path.is_file) if scheme == "sqlite" else ("folder", Path.is_dir)
+    if not is_there(Path(path)):
+        raise typer.BadParameter(f"there is no {kind} {path}", param_hint="--storage")
 
 
 def _open_to_read(storage: str) -> StorageBackend:

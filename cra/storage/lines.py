@@ -14,6 +14,8 @@ from typing import BinaryIO
 
 import msgspec
 
+from cra.ids import UUID_PATTERN
+
 SUFFIX = ".trace.jsonl"
 TORN = ".torn"
 _find_day = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
@@ -24,6 +26,12 @@ def is_day_file(name: str) -> bool:
     """Whether a file that is called so has the events of a day, or was torn from one."""
     name = name.removesuffix(TORN)
     return name.endswith(SUFFIX) and _find_day(name.removesuffix(SUFFIX)) is not None
+
+
+def is_session_file(name: str) -> bool:
+    """Whether a file that is called so is a session's, or was torn from one."""
+    name = name.removesuffix(TORN)
+    return name.endswith(SUFFIX) and UUID_PATTERN.fullmatch(name.removesuffix(SUFFIX)) is not None
 
 
 class Repair(msgspec.Struct, frozen=True):

@@ -135,7 +135,7 @@ def split_url(url: str) -> tuple[str, str]:
 def names_path(url: str) -> bool:
     """Whether this is the URL of a store on disk."""
     scheme, colon, rest = url.partition(":")
-    return bool(colon) and scheme in _PATHS and rest.startswith("//")
+    return bool(colon) and scheme in _PATHS and rest.startswith("///")
 
 
 def _open_journal(path: str, options: dict[str, Any]) -> StorageBackend:

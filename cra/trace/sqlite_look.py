@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from cra.errors import StorageError
 from cra.storage.sqlite_file import APPLICATION_ID, BUSY_SECONDS, SCHEMA_VERSION, pragma
 from cra.trace.journal_look import StoredSession
 
 _FAULTS = 5
+_NO_INDEX = "it has a write-ahead log without {name}-shm beside it, which cannot be read without making that"
 _DAMAGE = (sqlite3.Error, UnicodeDecodeError)  # the message of an error may hold bytes of a damaged schema
 _SESSIONS = """
     SELECT session_id, count(*), (
@@ -45,19 +48,46 @@ def look_at_sqlite(path: str | os.PathLike[str]) -> SqliteLook:
     name, real = os.fspath(path), Path(os.path.realpath(path))
     try:
         size, log = real.stat().st_size, _size(real, "-wal")
-        if log and not os.path.exists(f"{real}-shm"):
-            problem = f"it has a write-ahead log without {name}-shm beside it, which cannot be read without making that"
-            return SqliteLook(name, size, log, problem=problem)
-        # Any other connection to a file with a log, even a read-only one, would make its -shm file, or write into it.
-        how = "readonly_shm=1" if log else "mode=ro" if _size(real, "-journal") else "immutable=1"
-        uri = f"{real.as_uri()}?mode=ro&{how}"
-        with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)) as database:
-            database.text_factory = lambda text: text.decode(errors="replace")
+        if _lacks_index(real, log):
+            return SqliteLook(name, size, log, problem=_NO_INDEX.format(name=name))
+        with closing(_opened_to_look(real, log)) as database:
             return _look(database, name, size, log)
     except OSError as error:
         return SqliteLook(name, problem=error.strerror)
     except _DAMAGE as error:
         return SqliteLook(name, size, log, problem=str(error))
+
+
+def lines_of_sqlite(path: str | os.PathLike[str]) -> Iterator[bytes]:
+    """The lines of all events in a file, session by session in order, without changing it. Raises `StorageError`."""
+    name, real = os.fspath(path), Path(os.path.realpath(path))
+    try:
+        log = _size(real, "-wal")
+        if _lacks_index(real, log):
+            raise StorageError(f"{name!r} cannot be read: {_NO_INDEX.format(name=name)}")
+        with closing(_opened_to_look(real, log)) as database:
+            application, version = pragma(database, "application_id"), pragma(database, "user_version")
+            if (application, version) != (APPLICATION_ID, SCHEMA_VERSION):
+                raise StorageError(f"{name!r} is no store of this version")
+            for (line,) in database.execute("SELECT CAST(line AS BLOB) FROM event ORDER BY session, sequence"):
+                yield line + b"\n"
+    except OSError as error:
+        raise StorageError(f"{name!r} cannot be read: {error.strerror}") from error
+    except _DAMAGE as error:
+        raise StorageError(f"{name!r} cannot be read: {error}; look at it with: cra doctor --data {name}") from error
+
+
+def _lacks_index(real: Path, log: int) -> bool:
+    return log > 0 and not os.path.exists(f"{real}-shm")
+
+
+def _opened_to_look(real: Path, log: int) -> sqlite3.Connection:
+    # Any other connection to a file with a log, even a read-only one, would make its -shm file, or write into it.
+    how = "readonly_shm=1" if log else "mode=ro" if _size(real, "-journal") else "immutable=1"
+    uri = f"{real.as_uri()}?mode=ro&{how}"
+    database = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+    database.text_factory = lambda text: text.decode(errors="replace")
+    return database
 
 
 def _look(database: sqlite3.Connection, name: str, size: int, log: int) -> SqliteLook:

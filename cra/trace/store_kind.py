@@ -11,10 +11,8 @@ import stat
 from pathlib import Path
 from typing import Literal, get_args
 
-from cra.ids import UUID_PATTERN
 from cra.storage.journal.names import is_of_journal
-from cra.storage.jsonl import SUFFIX
-from cra.storage.lines import TORN
+from cra.storage.lines import SUFFIX, is_day_file, is_session_file
 from cra.trace.ring_folder import DEFINITIONS, FOLDER, RING
 
 StoreKind = Literal["journal", "jsonl", "sqlite"]
@@ -39,19 +37,13 @@ def kinds_at(path: str | os.PathLike[str]) -> frozenset[Kind]:
     for name in os.listdir(path):
         if is_of_journal(name):
             kinds.add("journal")
-        elif is_session_file(name):
+        elif is_session_file(name) or is_day_file(name):
             kinds.add("jsonl")
         elif name.endswith((RING, DEFINITIONS)):
             kinds.add("rings")
     if not kinds and os.path.abspath(path).endswith(FOLDER):
         kinds.add("rings")
     return frozenset(kinds)
-
-
-def is_session_file(name: str) -> bool:
-    """Whether a file that is called so is a session's in a `jsonl:` store, or was torn from one."""
-    name = name.removesuffix(TORN)
-    return name.endswith(SUFFIX) and UUID_PATTERN.fullmatch(name.removesuffix(SUFFIX)) is not None
 
 
 def is_ring_folder(path: str | os.PathLike[str]) -> bool:

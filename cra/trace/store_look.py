@@ -7,24 +7,26 @@ What a store is: `cra.storage.jsonl`. PROTOCOL: Verification.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
-from cra.errors import InvalidTraceEvent
+from cra.errors import InvalidTraceEvent, StorageError
 from cra.hotpath import feed_lines
 from cra.ids import UUID_PATTERN
 from cra.reference.grammar import find_dialect
 from cra.reference.lines import MAX_LINE_BYTES, read_lines
 from cra.storage.jsonl import SUFFIX
-from cra.storage.lines import TORN, offset_of_last_lines, offset_of_line_end
+from cra.storage.lines import TORN, is_day_file, is_session_file, offset_of_last_lines, offset_of_line_end
 from cra.storage.look import NotRegular, is_locked, opened_to_look
 from cra.trace.jsonl import parse_line
 from cra.trace.ring_folder import DAMAGED
 from cra.trace.verify import FileVerification, FileVerifier
 
+_CHUNK = 2**20
 _DIALECT = "trace-1.0"
 
 
@@ -96,6 +98,27 @@ def look_at_store(folder: str | os.PathLike[str], living: Collection[str] = ()) 
         leftovers=tuple(name for name in names if name.startswith(".") and name.endswith(".part")),
         strange=strange,
     )
+
+
+def lines_of_folder(folder: str | os.PathLike[str], warnings: list[str]) -> Iterator[bytes]:
+    """The complete lines of all files of a store, of sessions or of days, in order; `warnings` say what was left out. Raises
+    `StorageError`."""
+    path = Path(folder)
+    try:
+        for name in sorted(os.listdir(path)):
+            if not (is_session_file(name) or is_day_file(name)) or name.endswith(TORN):
+                continue
+            with suppress(FileNotFoundError), opened_to_look(path / name) as descriptor:
+                left = offset_of_line_end(descriptor, 1)
+                torn = os.fstat(descriptor).st_size - left
+                if torn and not is_locked(descriptor):
+                    warnings.append(f"{name} ends in {torn} bytes of a line that was never finished; they were not verified")
+                while left and (data := os.read(descriptor, min(_CHUNK, left))):
+                    left -= len(data)
+                    yield data
+    except (OSError, NotRegular) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"{name} is {error}"
+        raise StorageError(f"the store {os.fspath(path)!r} cannot be read: {reason}") from error
 
 
 def _look_at(path: Path, session_id: str, *, lives: bool) -> SessionLook:

@@ -12,6 +12,7 @@ import cra
 from cra.errors import StorageError
 from cra.storage.journal.backend import JournalStorage
 from cra.storage.jsonl import JsonlStorage
+from cra.storage.jsonl_days import DailyJsonlStorage
 from cra.storage.sqlite import SqliteStorage
 from cra.testing.traces import make_trace
 from tests.support.crashes import ATLAS
@@ -42,7 +43,12 @@ class StoppingSqlite(SqliteStorage):
 
 
 STOPPING: dict[str, Any] = {"journal": StoppingJournal, "sqlite": StoppingSqlite}
-PLAIN: dict[str, Any] = {"journal": JournalStorage, "sqlite": SqliteStorage, "jsonl": JsonlStorage}
+PLAIN: dict[str, Any] = {
+    "journal": JournalStorage,
+    "sqlite": SqliteStorage,
+    "jsonl": JsonlStorage,
+    "days": DailyJsonlStorage,
+}
 
 
 def kill(kind: str, path: Path, *, stored: bool = True) -> str:

@@ -46,9 +46,10 @@ class SegmentIndex:
 
 
 class Indexes:
-    """The indexes of segments, by their paths. `faults` are those of segments that were damaged when they were last looked at."""
+    """The indexes of segments, by their paths, each written beside its segment unless told not to `keep` them. `faults` are those of segments that were damaged when they were last looked at."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep: bool = True) -> None:
+        self._keep = keep
         self.faults: dict[Path, StorageError] = {}
         self._lock = threading.Lock()
         self._sealed: OrderedDict[Path, SegmentIndex] = OrderedDict()
@@ -99,7 +100,7 @@ class Indexes:
             if builder.end < content.size and (sealed is not None or not is_last):
                 return SegmentIndex(builder.index(), damaged(segment.path, builder.end))
         index = builder.index()
-        if index.seal:
+        if index.seal and self._keep:
             write_index(segment.index_path, index)
         return SegmentIndex(index)
 

@@ -58,10 +58,10 @@ class Reader:
     Methods raise `StorageError` for what cannot be read.
     """
 
-    def __init__(self, folder: Path, limits: Callable[[], dict[Path, int]]) -> None:
+    def __init__(self, folder: Path, limits: Callable[[], dict[Path, int]], *, keep_indexes: bool = True) -> None:
         self._folder = folder
         self._limits = limits
-        self._indexes = Indexes()
+        self._indexes = Indexes(keep=keep_indexes)
         self._stones: dict[Path, Tombstone] = {}
 
     @property

@@ -22,21 +22,34 @@ from cra.storage.journal.tombstones import Note, Tombstone, decode_tombstone, no
 from cra.storage.look import NotRegular, is_locked, opened_to_look
 
 
+class SegmentVerification(msgspec.Struct, frozen=True):
+    """A segment of a series: its bytes, uncompressed; whether it is sealed; and what is not as it was written."""
+
+    file: str
+    series: str
+    bytes: int
+    sealed: bool
+    faults: tuple[str, ...]
+
+
 class JournalVerification(msgspec.Struct, frozen=True):
-    """What was found: `faults` says what is not as it was written, each with its file; `bytes` were looked at."""
+    """What was found: `faults` says what is not as it was written, each with its file; `bytes` were looked at. `files` has it by
+    segment."""
 
     valid: bool
     series: int
     segments: int
     bytes: int
     faults: tuple[str, ...]
+    files: tuple[SegmentVerification, ...] = ()
 
 
 def verify_journal(folder: str | os.PathLike[str]) -> JournalVerification:
     """Verify the journal in a folder. Raises `StorageError` where it cannot be read."""
     path = Path(folder)
     faults: list[str] = []
-    size = files = 0
+    size = 0
+    files: list[SegmentVerification] = []
     try:
         found, stones = segments(path), tombstones(path)
         notes: set[Note] = set()
@@ -58,11 +71,14 @@ def verify_journal(folder: str | os.PathLike[str]) -> JournalVerification:
                     data = read_segment(segment.path)
                 except StorageError as error:
                     faults.append(error.message)
+                    files.append(SegmentVerification(segment.path.name, name, 0, False, (error.message,)))
                     continue
                 size += len(data)
-                files += 1
-                last = segment is series[-1]
-                faults += (f"{segment.path.name}: {fault}" for fault in verifier.faults(segment, data, last))
+                here = verifier.faults(segment, data, segment is series[-1])
+                files.append(
+                    SegmentVerification(segment.path.name, name, len(data), verifier.is_sealed, tuple(here))
+                )
+                faults += (f"{segment.path.name}: {fault}" for fault in here)
                 notes.update(notes_of(data))
         for name, stone in buried.items():
             digest = hashlib.sha256(stones[name].path.read_bytes()).digest()
@@ -70,7 +86,7 @@ def verify_journal(folder: str | os.PathLike[str]) -> JournalVerification:
                 faults.append(f"{stones[name].path.name}: nothing in the journal vouches for it")
     except OSError as error:
         raise StorageError(f"the journal {os.fspath(path)!r} cannot be read: {error.strerror}") from error
-    return JournalVerification(not faults, len(found), files, size, tuple(faults))
+    return JournalVerification(not faults, len(found), len(files), size, tuple(faults), tuple(files))
 
 
 class _SeriesVerifier:
@@ -79,6 +95,7 @@ class _SeriesVerifier:
 
     def __init__(self, is_written: bool, buried: Tombstone | None) -> None:
         self._is_written = is_written
+        self.is_sealed = False  # the segment that was looked at last
         self._number = 0 if buried is None else buried.number + 1
         self._series = None if buried is None else buried.series
         self._previous = entries.NO_HASH if buried is None else buried.last
@@ -86,6 +103,7 @@ class _SeriesVerifier:
     def faults(self, segment: SegmentFile, data: bytes, last: bool) -> list[str]:
         """What is wrong with a segment, by itself and in its place."""
         checked = check(data)
+        self.is_sealed = checked.is_sealed
         if checked.header is None:
             return [checked.fault or "its header is damaged"]
         found = [] if checked.fault is None else [checked.fault]

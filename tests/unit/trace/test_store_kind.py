@@ -11,7 +11,8 @@ from cra.storage.journal.backend import JournalStorage
 from cra.storage.jsonl import JsonlStorage
 from cra.storage.sqlite import SqliteStorage
 from cra.testing.traces import make_trace
-from cra.trace.store_kind import WrongStore, is_database, is_session_file, kinds_at, store_kind
+from cra.storage.lines import is_session_file
+from cra.trace.store_kind import WrongStore, is_database, kinds_at, store_kind
 
 SERIES = "1-0123456789abcdef"
 SESSION = "00000000-0000-7000-8000-000000000000.trace.jsonl"
