@@ -9,14 +9,13 @@ import platform
 import sys
 import time
 from importlib import metadata
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import cra
 from cra.cli.checkup import check_data
-from cra.cli.options import Json, Rings
+from cra.cli.options import Json, Rings, place_of
 from cra.cli.server import check_server
 from cra.cli.terminal import Cell, say_json, say_table
 from cra.trace.store_kind import is_database
@@ -28,11 +27,10 @@ _EXTRAS = {"typer": "cli", "rich": "cli", "PyYAML": "yaml", "psycopg": "postgres
 
 def doctor(
     data: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             help="Look at this store instead: the folder of a journal: or jsonl: store, the file of a sqlite: store, or a folder"
-            " of rings.",
-            exists=True,
+            " of rings. Or its URL.",
             metavar="DIR",
         ),
     ] = None,
@@ -54,9 +52,10 @@ def doctor(
             raise typer.BadParameter("it is looked at alone; leave out --data and --ring", param_hint="--storage")
         return check_server(storage, as_json=as_json)
     if data is not None:
-        if data.is_file() and not is_database(data):
-            raise typer.BadParameter(f"'{data}' is a file, and no SQLite database", param_hint="--data")
-        return check_data(data, ring, as_json=as_json)
+        path, _ = place_of(data, "--data")
+        if path.is_file() and not is_database(path):
+            raise typer.BadParameter(f"'{path}' is a file, and no SQLite database", param_hint="--data")
+        return check_data(path, ring, as_json=as_json)
     if ring is not None:
         raise typer.BadParameter("it says where the rings of --data DIR are; give that, too", param_hint="--ring")
     facts = {

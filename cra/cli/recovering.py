@@ -14,13 +14,14 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from cra.cli.options import Json, Rings
+from cra.cli.options import Json, Rings, place_of
 from cra.cli.terminal import Cell, say, say_json, say_table, working
 from cra.errors import StorageError
 from cra.hotpath import RandomIds
+from cra.storage.open import open_storage
 from cra.timing.clock import SystemClock
 from cra.trace.repair import Repaired, repair
-from cra.trace.store_kind import StoreKind, WrongStore, is_ring_folder
+from cra.trace.store_kind import KINDS, StoreKind, WrongStore, is_ring_folder
 
 _COUNTS = {
     "rings": "rings of processes that are gone",
@@ -42,10 +43,11 @@ class Store(str, Enum):
 
 
 def recover(
-    folder: Annotated[
-        Path,
+    data: Annotated[
+        str,
         typer.Argument(
-            help="The folder of a journal: or jsonl: store, or the file of a sqlite: store.", exists=True, metavar="DIR"
+            help="The folder of a journal: or jsonl: store, or the file of a sqlite: store, or its URL with options.",
+            metavar="DIR",
         ),
     ],
     ring: Rings = None,
@@ -66,16 +68,23 @@ def recover(
 
     Exit code 0 when everything could be repaired, 1 when something is left.
     """
+    folder, scheme = place_of(data, "DIR")
+    opened = None if scheme is None else lambda: open_storage(data)[0]
+    if scheme is not None and store is not None and store.value != scheme:
+        raise typer.BadParameter(f"{data} is the URL of a {scheme}: store; leave --store out", param_hint="--store")
+    kind = _kind(store) or _stated(scheme)
     if is_ring_folder(folder):
         raise typer.BadParameter(
             f"{folder} is a folder of rings; give the folder of the store, and this one with --ring", param_hint="DIR"
         )
     with working(f"recovering {folder}"):
         try:
-            done = repair(folder, ring, SystemClock(), RandomIds(), end_sessions=end_sessions, store=_kind(store))
+            done = repair(folder, ring, SystemClock(), RandomIds(), end_sessions=end_sessions, store=kind, opened=opened)
         except WrongStore as error:
             raise typer.BadParameter(str(error), param_hint="DIR") from None
         except StorageError as error:
+            if scheme is not None and error.__cause__ is None:  # nothing that the system refused: the store refuses the URL
+                raise typer.BadParameter(error.message, param_hint="DIR") from None
             raise StorageError(f"{error.message}; what is in the way: {_doctor(folder, ring)}") from error.__cause__
     if as_json:
         found: dict[str, Any] = msgspec.to_builtins(done)
@@ -87,6 +96,10 @@ def recover(
 
 def _kind(store: Store | None) -> StoreKind | None:
     return None if store is None else store.value
+
+
+def _stated(scheme: str | None) -> StoreKind | None:
+    return next((kind for kind in KINDS if kind == scheme), None)
 
 
 def _doctor(folder: Path, ring: Path | None) -> str:

@@ -143,7 +143,19 @@ def _of_store(store: StoreLook, look: RingsLook, recover: str) -> Iterator[Probl
         path = folder / name
         message = f"it is {kind} with the name of a trace, and no runtime can open the store; move it away first"
         yield Problem(os.fspath(path), "not_regular", message, f"mv {_quoted(path)} ELSEWHERE/")
-    for session in store.sessions:
+    for day in store.days:
+        if day.torn_bytes:
+            message = f"it ends in {_counted(day.torn_bytes, 'byte')} of a line that was never finished"
+            yield Problem(os.fspath(folder / day.file), "torn_tail", message, recover)
+    if store.days:  # whose process has them open, nobody knows: a file is locked while a batch is written
+        for session in store.sessions:
+            if session.fault is not None:
+                message = (
+                    f"event {session.fault.line} of session {session.session_id} does not verify: {session.fault.error_type}:"
+                    f" {session.fault.message}"
+                )
+                yield Problem(os.fspath(folder / session.file), "chain", message, f"cra trace verify {_quoted(folder)}")
+    for session in () if store.days else store.sessions:
         known = recovery_comes_first or session.session_id in look.living_sessions
         yield from _of_session(folder / session.file, session, known=known, recover=recover)
     for name in store.leftovers:

@@ -23,7 +23,7 @@ from cra.trace.batch import decode_line
 from cra.trace.event import Event
 
 _CHUNK = 2**20
-_AS_LINES = "events that came as events"
+_AS_LINES = ".lines"
 
 
 class JournalLines:
@@ -100,7 +100,7 @@ class JournalLines:
                 for place, length in scan_frames(data[:done])[0]:
                     lines = entries.read_lines(data[place : place + length])
                     if lines is not None:
-                        self._sources.setdefault(lines.session_id, set()).add(_AS_LINES)
+                        self._sources.setdefault(lines.session_id, set()).add(series + _AS_LINES)
                         yield lines.lines
                 if not done and len(data) < chunk:
                     raise StorageError(f"there is no whole record at offset {at}")  # being written, torn, or changed

@@ -17,10 +17,12 @@ import msgspec
 from cra.errors import StorageError
 from cra.ids import IdSource
 from cra.reference.records import Definition
+from cra.storage.base import StorageBackend
 from cra.storage.journal.adoption import Repair as SegmentRepair
 from cra.storage.journal.backend import JournalStorage
 from cra.storage.jsonl import JsonlStorage
-from cra.storage.lines import Repair
+from cra.storage.jsonl_days import DailyJsonlStorage
+from cra.storage.lines import Repair, is_day_file
 from cra.storage.look import NotRegular, opened_to_look
 from cra.storage.sqlite import SqliteStorage
 from cra.timing.clock import Clock
@@ -33,9 +35,17 @@ from cra.trace.ring_look import RingsLook, look_at_rings
 from cra.trace.store_kind import StoreKind, WrongStore, kinds_at, store_kind
 from cra.trace.store_look import look_at_store
 
-_OPEN: dict[StoreKind, Callable[[str | os.PathLike[str]], JsonlStorage | JournalStorage | SqliteStorage]] = {
+Store = JsonlStorage | DailyJsonlStorage | JournalStorage | SqliteStorage
+
+
+def _open_lines(folder: str | os.PathLike[str]) -> Store:
+    """A `jsonl:` store, with files of days where such are there."""
+    return (DailyJsonlStorage if any(map(is_day_file, os.listdir(folder))) else JsonlStorage)(folder)
+
+
+_OPEN: dict[StoreKind, Callable[[str | os.PathLike[str]], Store]] = {
     "journal": JournalStorage,
-    "jsonl": JsonlStorage,
+    "jsonl": _open_lines,
     "sqlite": SqliteStorage,
 }
 
@@ -80,8 +90,10 @@ def repair(
     *,
     end_sessions: bool = False,
     store: StoreKind | None = None,
+    opened: Callable[[], StorageBackend] | None = None,
 ) -> Repaired:
-    """Repair a store with what is in its rings (`rings`, or those beside it). `store` says its kind where nothing there does.
+    """Repair a store with what is in its rings (`rings`, or those beside it). `store` says its kind where nothing there does, and
+    `opened` opens it with options of its own.
 
     With `end_sessions`, sessions without an end that no ring knows and no process has open are ended, too: only right where no
     process uses the store with rings elsewhere, or without; of a `jsonl:` store alone. Raises `StorageError` where the store
@@ -107,7 +119,12 @@ def repair(
         return Repaired(Recovery(), (), (), (), (), (), tuple(refused), None)
     if end_sessions and kind != "jsonl":
         raise WrongStore(f"--end-sessions is for jsonl: stores, and {os.fspath(data)} is a {kind}: store; leave it out")
-    with closing(_OPEN[kind](data)) as backend:
+    with closing(_OPEN[kind](data) if opened is None else opened()) as backend:
+        if end_sessions and not isinstance(backend, JsonlStorage):
+            raise WrongStore(
+                f"--end-sessions is for files of sessions: of {os.fspath(data)}, which has files of days, nobody knows which sessions"
+                " a process has open; leave it out"
+            )
         recovery, removed = Recovery(), []
         if before.problem is not None:
             refuse(folder, StorageError(f"the folder cannot be listed: {before.problem}"))
@@ -122,7 +139,7 @@ def repair(
         session_id = record_recovery(recovery, [backend], clock, ids) if worth_telling else None
         return Repaired(
             recovery,
-            () if isinstance(backend, SqliteStorage) else backend.repairs,
+            getattr(backend, "repairs", ()),
             ended,
             tuple(name for name in after.damaged if name not in before.damaged),
             tuple(removed),

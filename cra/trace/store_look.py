@@ -7,10 +7,10 @@ What a store is: `cra.storage.jsonl`. PROTOCOL: Verification.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import msgspec
 
@@ -20,7 +20,14 @@ from cra.ids import UUID_PATTERN
 from cra.reference.grammar import find_dialect
 from cra.reference.lines import MAX_LINE_BYTES, read_lines
 from cra.storage.jsonl import SUFFIX
-from cra.storage.lines import TORN, is_day_file, is_session_file, offset_of_last_lines, offset_of_line_end
+from cra.storage.lines import (
+    TORN,
+    WholeLines,
+    is_day_file,
+    is_session_file,
+    offset_of_last_lines,
+    offset_of_line_end,
+)
 from cra.storage.look import NotRegular, is_locked, opened_to_look
 from cra.trace.jsonl import parse_line
 from cra.trace.ring_folder import DAMAGED
@@ -55,8 +62,18 @@ class SessionLook(msgspec.Struct, frozen=True):
     problem: str | None = None
 
 
+class DayLook(msgspec.Struct, frozen=True):
+    """The file of a day in a store that has one for every day. `torn_bytes` follow the last complete line; while a process writes
+    to the file they are 0."""
+
+    file: str
+    events: int
+    torn_bytes: int
+
+
 class StoreLook(msgspec.Struct, frozen=True):
-    """A store. `torn` are files of what was torn from sessions and set aside; `leftovers` are exports that were not finished, or
+    """A store. `days` are its files, where it has one for every day; the `file` of a session is then the first that it is in, and
+    the `line` of a fault counts the session's own events. `torn` are files of what was torn from sessions and set aside; `leftovers` are exports that were not finished, or
     are being written; `strange` bear a session's name and are no regular files, by what they are. `problem` says why the folder
     cannot be listed."""
 
@@ -67,6 +84,7 @@ class StoreLook(msgspec.Struct, frozen=True):
     leftovers: tuple[str, ...] = ()
     strange: dict[str, str] = msgspec.field(default_factory=dict)
     problem: str | None = None
+    days: tuple[DayLook, ...] = ()
 
 
 def look_at_store(folder: str | os.PathLike[str], living: Collection[str] = ()) -> StoreLook:
@@ -78,6 +96,12 @@ def look_at_store(folder: str | os.PathLike[str], living: Collection[str] = ()) 
         return StoreLook(os.fspath(path), problem=error.strerror)
     sessions: list[SessionLook] = []
     strange: dict[str, str] = {}
+    days: tuple[DayLook, ...] = ()
+    if any(map(is_day_file, names)):
+        try:
+            days, sessions = look_at_days(path, [name for name in names if is_day_file(name)], strange)
+        except OSError as error:
+            return StoreLook(os.fspath(path), problem=f"{error.filename or path}: {error.strerror}")
     for name in names:
         session_id = name.removesuffix(SUFFIX)
         if session_id == name or not UUID_PATTERN.fullmatch(session_id):
@@ -97,7 +121,53 @@ def look_at_store(folder: str | os.PathLike[str], living: Collection[str] = ()) 
         damaged=tuple(name for name in names if DAMAGED in name),
         leftovers=tuple(name for name in names if name.startswith(".") and name.endswith(".part")),
         strange=strange,
+        days=days,
     )
+
+
+def look_at_days(
+    folder: Path, names: Sequence[str], strange: dict[str, str]
+) -> tuple[tuple[DayLook, ...], list[SessionLook]]:
+    """Look at the files of days, in order: at each, and at the sessions in them. Raises `OSError`."""
+    verifier = FileVerifier(find_dialect(_DIALECT))
+    days: list[DayLook] = []
+    first: dict[str, str] = {}
+    ended: set[str] = set()
+    for name in names:
+        if name.endswith(TORN):
+            continue
+        try:
+            with opened_to_look(folder / name) as descriptor:
+                whole = offset_of_line_end(descriptor, 1)
+                torn = 0 if is_locked(descriptor) else os.fstat(descriptor).st_size - whole
+                events = 0
+                with open(descriptor, "rb", closefd=False) as file:
+                    for line in read_lines(cast("BinaryIO", WholeLines(file))):
+                        events += 1
+                        session_id = verifier.feed(line)
+                        if session_id is not None:
+                            first.setdefault(session_id, name)
+                            if _is_end(line):
+                                ended.add(session_id)
+                days.append(DayLook(name, events, torn))
+        except FileNotFoundError:
+            continue  # removed since
+        except NotRegular as kind:
+            strange[name] = str(kind)
+    sessions: list[SessionLook] = []
+    for session_id, chain in verifier.result().sessions.items():
+        fault = None
+        if chain.error_index is not None and chain.error_type is not None:
+            fault = Fault(chain.error_index + 1, chain.error_type, chain.message)
+        sessions.append(
+            SessionLook(first[session_id], session_id, chain.event_count, session_id in ended, fault=fault)
+        )
+    return tuple(days), sessions
+
+
+def _is_end(line: bytes) -> bool:
+    event = _parsed(line) if b'"event_type":"session.ended"' in line else None
+    return event is not None and event.get("event_type") == "session.ended"
 
 
 def lines_of_folder(folder: str | os.PathLike[str], warnings: list[str]) -> Iterator[bytes]:

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 import cra
+from cra.cli import main
 from cra.errors import StorageError
 from cra.storage.jsonl_days import DailyJsonlStorage
 from cra.testing import SeededIds, VirtualClock
+from cra.trace.checkup import check
 from cra.trace.jsonl import dump_line
 from tests.support.crashes import ATLAS
 
@@ -182,3 +184,28 @@ def test_after_a_failed_fsync_nothing_is_durable(tmp_path: Path, monkeypatch: py
         store.flush(durable=True)
     assert not store.health().ok
     store.close()
+
+
+def test_the_doctor_and_recover_know_files_of_days(tmp_path: Path) -> None:
+    """A torn line and a changed event are told, recover sets the torn bytes aside, and a URL with options does as well as a path."""
+    first, _, _, _ = two_days(tmp_path / "store")
+    assert () == check(tmp_path / "store").problems
+    path = tmp_path / "store" / "2026-01-02.trace.jsonl"
+    sound = path.read_bytes()
+    path.write_bytes(sound + b"{")
+    found = check(tmp_path / "store")
+    assert ("jsonl", ["torn_tail"]) == (found.kind, [problem.code for problem in found.problems])
+    assert 0 == main(["trace", "recover", f"jsonl:///{tmp_path}/store?files=day"])
+    assert sound == path.read_bytes()
+    lines = sound.splitlines(keepends=True)
+    at = next(at for at, line in enumerate(lines) if first.encode() in line)
+    path.write_bytes(b"".join([*lines[:at], *lines[at + 1 :]]))
+    assert ["chain"] == [problem.code for problem in check(tmp_path / "store").problems]
+    assert f"of session {first} does not verify: sequence_gap" in check(tmp_path / "store").problems[0].message
+    assert 1 == main(["doctor", "--data", f"jsonl:///{tmp_path}/store?files=day"])
+    assert 2 == main(["trace", "recover", os.fspath(tmp_path / "store"), "--end-sessions"])
+    assert 2 == main(["trace", "recover", f"jsonl:///{tmp_path}/store"])
+    assert 2 == main(["trace", "recover", f"jsonl:///{tmp_path}/store?files=never"])
+    assert 2 == main(["trace", "recover", f"jsonl:///{tmp_path}/store?files=day", "--store", "journal"])
+    assert 2 == main(["doctor", "--data", f"jsonl:///{tmp_path}/none"])
+    assert 0 == main(["trace", "recover", os.fspath(tmp_path / "store")])
