@@ -56,7 +56,11 @@ def open_large(count: int) -> Figures:
             found[f"ms to open, {what}"] = (opened - started) * 1000
             found[f"ms to list, {what}"] = (listed - opened) * 1000
             found[f"ms to read one, {what}"] = (read - listed) * 1000
-        return {**found, "resolves/s while it was made": count * RECORDS / made, "bytes a resolve": size / count / RECORDS}
+        return {
+            **found,
+            "resolves/s while it was made": count * RECORDS / made,
+            "bytes a resolve": size / count / RECORDS,
+        }
 
 
 def _read_one(name: str, open_store: Callable[[Path], StorageBackend]) -> None:

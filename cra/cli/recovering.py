@@ -79,11 +79,15 @@ def recover(
         )
     with working(f"recovering {folder}"):
         try:
-            done = repair(folder, ring, SystemClock(), RandomIds(), end_sessions=end_sessions, store=kind, opened=opened)
+            done = repair(
+                folder, ring, SystemClock(), RandomIds(), end_sessions=end_sessions, store=kind, opened=opened
+            )
         except WrongStore as error:
             raise typer.BadParameter(str(error), param_hint="DIR") from None
         except StorageError as error:
-            if scheme is not None and error.__cause__ is None:  # nothing that the system refused: the store refuses the URL
+            if (
+                scheme is not None and error.__cause__ is None
+            ):  # nothing that the system refused: the store refuses the URL
                 raise typer.BadParameter(error.message, param_hint="DIR") from None
             raise StorageError(f"{error.message}; what is in the way: {_doctor(folder, ring)}") from error.__cause__
     if as_json:

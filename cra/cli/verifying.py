@@ -40,7 +40,9 @@ def _usable(given: list[Path] | None) -> list[Path] | None:
         if path != _STDIN and not path.exists():
             raise typer.BadParameter(f"'{path}' does not exist")
         if path != _STDIN and not (path.is_file() or path.is_dir()):
-            raise typer.BadParameter(f"{path} is not a regular file; write the trace to a file and give its path, or - for stdin")
+            raise typer.BadParameter(
+                f"{path} is not a regular file; write the trace to a file and give its path, or - for stdin"
+            )
     return given
 
 
@@ -74,7 +76,12 @@ def verify(
             results.append((str(file), _verified(file, anchors, dialect)))
     if storage is not None:
         with working("verifying the store"):
-            results.append((storage.partition("?")[0] if names_path(storage) else storage.partition(":")[0] + ":", _of_url(storage, anchors, dialect)))
+            results.append(
+                (
+                    storage.partition("?")[0] if names_path(storage) else storage.partition(":")[0] + ":",
+                    _of_url(storage, anchors, dialect),
+                )
+            )
     sessions = [item for _, result in results for item in result.sessions.items()]
     missing = sorted({session_id for session_id, _, _ in anchors} - {session_id for session_id, _ in sessions})
     valid = not missing and all(result.valid for _, result in results)
@@ -110,7 +117,9 @@ def _verified(path: Path, anchors: list[Anchor], dialect: str) -> Result:
 
 def _of_path(path: Path, anchors: list[Anchor], dialect: str) -> StoreVerification:
     if is_ring_folder(path):
-        raise typer.BadParameter(f"{path} is a folder of rings, which have records and no traces; see: cra doctor --data {path}")
+        raise typer.BadParameter(
+            f"{path} is a folder of rings, which have records and no traces; see: cra doctor --data {path}"
+        )
     try:
         return verify_path(path, store_kind(path), anchors, dialect)
     except WrongStore as error:
@@ -166,7 +175,8 @@ def _say_store(name: str, result: StoreVerification) -> None:
             say(f"warning: session {session_id}: {warning}", "yellow")
     if result.undelivered:
         say(
-            f"warning: {result.undelivered} records wait in rings beside it, and may not be in it yet; unless their processes live:"
+            f"warning: {result.undelivered} records wait in rings beside it, and may not be in it yet; unless their"
+            f" processes live:"
             f" cra trace recover {shlex.quote(name)}",
             "yellow",
         )
@@ -175,7 +185,10 @@ def _say_store(name: str, result: StoreVerification) -> None:
     for session_id, chain in result.sessions.items():
         if chain.error_index is not None:
             where = f"event {chain.error_index + 1} of {chain.event_count}"
-            say(f"store not valid: {name}, session {session_id}, {where}: {chain.error_type}: {chain.message}", "bold red")
+            say(
+                f"store not valid: {name}, session {session_id}, {where}: {chain.error_type}: {chain.message}",
+                "bold red",
+            )
     if result.valid:
         say(f"store verified: {result.events} events in {len(result.sessions)} sessions", "bold green")
 
@@ -190,7 +203,13 @@ def _say_journal(name: str, journal: JournalVerification) -> None:
         )
         for each in journal.files
     ]
-    _say_rows(f"Segments of {name}", ("segment", "bytes", "", "result"), rows, [bool(each.faults) for each in journal.files], ("bytes",))
+    _say_rows(
+        f"Segments of {name}",
+        ("segment", "bytes", "", "result"),
+        rows,
+        [bool(each.faults) for each in journal.files],
+        ("bytes",),
+    )
     by_series: dict[str, list[int]] = {}
     for each in journal.files:
         by_series.setdefault(each.series, []).append(each.bytes)

@@ -1,8 +1,10 @@
 """A folder of JSONL files, one `<day>.trace.jsonl` per UTC day, with the events of all sessions of that day as they were stored.
 
-The day is that of an event's timestamp, so that a session's events are in the order of the days, and in each in their order. A batch
+The day is that of an event's timestamp, so that a session's events are in the order of the days, and in each in their
+order. A batch
 is in the files whole or not at all: a failed or short write is cut back, and what a crash tore is set aside when the file is
-next written, never destroyed. Several processes may share a folder: a file is locked while a batch is written to it. To read a session
+next written, never destroyed. Several processes may share a folder: a file is locked while a batch is written to it. To
+read a session
 is to read through the files. It never changes a line that was once complete; only `delete_session` takes lines out.
 """
 
@@ -326,7 +328,7 @@ class DailyJsonlStorage:
                             count += len(kept)
                             kept = [line for line in kept if not _is_of(line, session_id)]
                             count -= len(kept)
-                            lines = b"".join(kept)  # noqa: PLW2901
+                            lines = b"".join(kept)
                         rest.write(lines)
                     rest.flush()
                     os.fsync(rest.fileno())

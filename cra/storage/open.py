@@ -117,7 +117,9 @@ def _open_url(url: object) -> StorageBackend:
         nothing, mark, query = rest.partition("?")
         if nothing:
             raise StorageError("storage 'memory:' takes nothing after the colon but options; write memory:?bytes=64MB")
-        return MemoryStorage(parse_options("memory", query, _MEMORY).get("bytes", DEFAULT_MAX_BYTES) if mark else DEFAULT_MAX_BYTES)
+        return MemoryStorage(
+            parse_options("memory", query, _MEMORY).get("bytes", DEFAULT_MAX_BYTES) if mark else DEFAULT_MAX_BYTES
+        )
     if rest:
         raise StorageError("storage 'null:' takes nothing after the colon; write null:")
     from cra.storage.null import NullStorage
@@ -157,9 +159,7 @@ def _open_journal(path: str, options: dict[str, Any]) -> StorageBackend:
     )
 
 
-def _split(
-    scheme: str, kind: str, example: str, rest: str, known: Mapping[str, Option]
-) -> tuple[str, dict[str, Any]]:
+def _split(scheme: str, kind: str, example: str, rest: str, known: Mapping[str, Option]) -> tuple[str, dict[str, Any]]:
     """The path after the colon of a URL, and its options."""
     rest, mark, query = rest.partition("?")
     path = rest.removeprefix("///")

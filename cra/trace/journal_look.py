@@ -22,9 +22,9 @@ from cra.storage.journal.indexes import SegmentIndex
 from cra.storage.journal.names import LOCK, TORN, SegmentFile, is_of_journal, locked_series, segments
 from cra.storage.journal.segment import check
 from cra.storage.journal.verify import at_the_end, verify_journal
+from cra.storage.lines import is_session_file
 from cra.storage.look import NotRegular, check_regular, is_locked, opened_to_look
 from cra.trace.jsonl import parse_line
-from cra.storage.lines import is_session_file
 
 State = Literal["living", "dead", "complete"]
 _TRIES = 3

@@ -1,6 +1,7 @@
 """What a session has open: when it started, how many actions it had, and which of its executions have no outcome yet.
 
-Whoever closes a session for a process that died needs it; it follows from a few of the session's events, in order. A journal carries
+Whoever closes a session for a process that died needs it; it follows from a few of the session's events, in order. A
+journal carries
 it over in a tombstone where retention takes these events. It reads nothing and writes nothing.
 """
 
@@ -27,7 +28,9 @@ class OpenWork:
     without an outcome, by their span: what the event that closes one repeats of its approval, whose payload may be redacted.
     """
 
-    def __init__(self, started_ns: int = 0, actions: int = 0, running: Mapping[str, dict[str, Any]] | None = None) -> None:
+    def __init__(
+        self, started_ns: int = 0, actions: int = 0, running: Mapping[str, dict[str, Any]] | None = None
+    ) -> None:
         self.started_ns = started_ns
         self.actions = actions
         self.running = dict(running or {})

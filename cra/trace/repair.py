@@ -122,7 +122,8 @@ def repair(
     with closing(_OPEN[kind](data) if opened is None else opened()) as backend:
         if end_sessions and not isinstance(backend, JsonlStorage):
             raise WrongStore(
-                f"--end-sessions is for files of sessions: of {os.fspath(data)}, which has files of days, nobody knows which sessions"
+                f"--end-sessions is for files of sessions: of {os.fspath(data)}, which has files of days, nobody knows"
+                f" which sessions"
                 " a process has open; leave it out"
             )
         recovery, removed = Recovery(), []

@@ -73,7 +73,8 @@ class DayLook(msgspec.Struct, frozen=True):
 
 class StoreLook(msgspec.Struct, frozen=True):
     """A store. `days` are its files, where it has one for every day; the `file` of a session is then the first that it is in, and
-    the `line` of a fault counts the session's own events. `torn` are files of what was torn from sessions and set aside; `leftovers` are exports that were not finished, or
+    the `line` of a fault counts the session's own events. `torn` are files of what was torn from sessions and set aside;
+    `leftovers` are exports that were not finished, or
     are being written; `strange` bear a session's name and are no regular files, by what they are. `problem` says why the folder
     cannot be listed."""
 
@@ -159,9 +160,7 @@ def look_at_days(
         fault = None
         if chain.error_index is not None and chain.error_type is not None:
             fault = Fault(chain.error_index + 1, chain.error_type, chain.message)
-        sessions.append(
-            SessionLook(first[session_id], session_id, chain.event_count, session_id in ended, fault=fault)
-        )
+        sessions.append(SessionLook(first[session_id], session_id, chain.event_count, session_id in ended, fault=fault))
     return tuple(days), sessions
 
 
@@ -182,7 +181,9 @@ def lines_of_folder(folder: str | os.PathLike[str], warnings: list[str]) -> Iter
                 left = offset_of_line_end(descriptor, 1)
                 torn = os.fstat(descriptor).st_size - left
                 if torn and not is_locked(descriptor):
-                    warnings.append(f"{name} ends in {torn} bytes of a line that was never finished; they were not verified")
+                    warnings.append(
+                        f"{name} ends in {torn} bytes of a line that was never finished; they were not verified"
+                    )
                 while left and (data := os.read(descriptor, min(_CHUNK, left))):
                     left -= len(data)
                     yield data

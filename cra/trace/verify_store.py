@@ -1,6 +1,7 @@
 """Verification of a whole store: every session's chain, in one pass over what is there, and of a journal every byte besides.
 
-Used by `cra trace verify` for folders, SQLite files, URLs and standard input. It changes nothing, not even an index, and memory grows
+Used by `cra trace verify` for folders, SQLite files, URLs and standard input. It changes nothing, not even an index, and
+memory grows
 with the number of sessions only. It never raises over what the events say. The chain's rules are `cra.reference.chain`'s.
 PROTOCOL: Verification.
 """

@@ -73,7 +73,7 @@ def test_a_changed_event_is_found_in_every_store(kind: str, run: Any, tmp_path: 
     if kind == "sqlite":
         with sqlite3.connect(path) as database:
             database.execute(
-                "UPDATE event SET line = replace(line, '\"payload\":{}', '\"payload\":{\"x\":1}')"
+                'UPDATE event SET line = replace(line, \'"payload":{}\', \'"payload":{"x":1}\')'
                 " WHERE sequence = 1 AND session = 2"
             )
         database.close()

@@ -39,7 +39,6 @@ from cra.trace.open_work import OpenWork
 from cra.trace.ring_folder import RING, rings_beside
 from cra.trace.worker import Worker
 
-
 _SHORTEST_PAUSE = 1.0  # s
 _LONGEST_PAUSE = 3600.0
 _LOOKS_AN_AGE = 8  # how often retention looks while a segment grows too old

@@ -131,7 +131,8 @@ def compress(path: Path) -> bool:
 def damaged(path: Path, at: int) -> StorageError:
     """The error for a segment of which not all can be read: whatever comes behind that place would be chained wrongly."""
     return StorageError(
-        f"the segment {path.name} is damaged at offset {at}, and sessions that may be in it cannot be read; see what is wrong with:"
+        f"the segment {path.name} is damaged at offset {at}, and sessions that may be in it cannot be read; see what is"
+        f" wrong with:"
         f" cra trace verify {path.parent}, and put the segment back from a copy"
     )
 

@@ -46,7 +46,8 @@ class SegmentIndex:
 
 
 class Indexes:
-    """The indexes of segments, by their paths, each written beside its segment unless told not to `keep` them. `faults` are those of segments that were damaged when they were last looked at."""
+    """The indexes of segments, by their paths, each written beside its segment unless told not to `keep` them. `faults`
+    are those of segments that were damaged when they were last looked at."""
 
     def __init__(self, *, keep: bool = True) -> None:
         self._keep = keep

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from cra.storage.journal.names import LOCK
 
-
 _LONGEST_PATH = 4096
 
 

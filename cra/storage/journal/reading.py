@@ -131,7 +131,9 @@ class Reader:
 
         def look() -> OpenWork:
             stones = self._read_stones(tombstones(self._folder)).values()
-            return reduce(OpenWork.merged, (one.open[session_id] for one in stones if session_id in one.open), OpenWork())
+            return reduce(
+                OpenWork.merged, (one.open[session_id] for one in stones if session_id in one.open), OpenWork()
+            )
 
         return self._patiently(look)
 

@@ -95,7 +95,8 @@ class ResumedSeries:
         # What the ring had and the series has, is the end of the series, before anything that a recovery appended.
         if frames and self._is_cut and not looked_at:
             raise StorageError(
-                f"retention took what says how much of the ring {self._name} is stored; nothing is recovered from it, since it might"
+                f"retention took what says how much of the ring {self._name} is stored; nothing is recovered from it, since"
+                f" it might"
                 " be stored twice: move the files of that ring elsewhere and keep them"
             )
         return 0
@@ -112,7 +113,9 @@ class ResumedSeries:
         bytes."""
         for segment in reversed(self._files):
             data = read_segment(segment.path)
-            links = [at - FRAME_BYTES for at, length in scan_frames(data, HEADER_BYTES)[0] if length and data[at] == LINK]
+            links = [
+                at - FRAME_BYTES for at, length in scan_frames(data, HEADER_BYTES)[0] if length and data[at] == LINK
+            ]
             # What a segment begins with, up to its first LINK, is repeated, and no part of that.
             start = max((link for link in links if link < len(data) - size), default=links[0] if links else len(data))
             frames: list[bytes] = []

@@ -28,7 +28,8 @@ from cra.timing.clock import NS_PER_SECOND, Clock
 
 
 class Rotation(msgspec.Struct, frozen=True):
-    """When a segment is full: from `max_bytes` on, or `max_seconds` after it was begun. It is looked at with every write; the time
+    """When a segment is full: from `max_bytes` on, or `max_seconds` after it was begun. It is looked at with every write;
+    the time
     with every flush and by a thread of the journal as well, so that the segment of an idle process is sealed, too."""
 
     max_bytes: int = 64 * 2**20
@@ -38,7 +39,8 @@ class Rotation(msgspec.Struct, frozen=True):
 class Series:
     """The series `name` in `folder`; `number` is that of its next segment, `previous` the hash of its last.
 
-    `ring` is where the ring of its writer is, which its lock says. `identity` is what its segments know each other by, 16 random bytes. `dirty` are the segments that are complete and may
+    `ring` is where the ring of its writer is, which its lock says. `identity` is what its segments know each other by, 16
+    random bytes. `dirty` are the segments that are complete and may
     not be on the disk yet. Methods raise `OSError` where the disk refuses, and may be called again then.
     """
 

@@ -75,9 +75,7 @@ def verify_journal(folder: str | os.PathLike[str]) -> JournalVerification:
                     continue
                 size += len(data)
                 here = verifier.faults(segment, data, segment is series[-1])
-                files.append(
-                    SegmentVerification(segment.path.name, name, len(data), verifier.is_sealed, tuple(here))
-                )
+                files.append(SegmentVerification(segment.path.name, name, len(data), verifier.is_sealed, tuple(here)))
                 faults += (f"{segment.path.name}: {fault}" for fault in here)
                 notes.update(notes_of(data))
         for name, stone in buried.items():

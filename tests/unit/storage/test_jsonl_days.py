@@ -83,7 +83,7 @@ def test_a_deleted_session_is_in_no_file_any_more(tmp_path: Path) -> None:
 def test_a_torn_line_is_set_aside_and_half_a_batch_cut_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a crash left is moved to a file of its own by whoever opens the store; what the disk refused is gone at the latest
     before the next batch."""
-    _, second, _, others = two_days(tmp_path / "store")
+    _, _, _, others = two_days(tmp_path / "store")
     path = tmp_path / "store" / "2026-01-02.trace.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"trace_version"')
@@ -167,7 +167,9 @@ def test_a_dead_process_is_recovered_into_its_days(tmp_path: Path) -> None:
     assert "session.ended" == found[-1].event_type
 
 
-def test_after_a_failed_fsync_nothing_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sessions: Any) -> None:
+def test_after_a_failed_fsync_nothing_is_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sessions: Any
+) -> None:
     """Not even where the next fsync would succeed."""
     store = DailyJsonlStorage(tmp_path / "store")
     store.append(sessions.events(0, 3))
@@ -187,7 +189,8 @@ def test_after_a_failed_fsync_nothing_is_durable(tmp_path: Path, monkeypatch: py
 
 
 def test_the_doctor_and_recover_know_files_of_days(tmp_path: Path) -> None:
-    """A torn line and a changed event are told, recover sets the torn bytes aside, and a URL with options does as well as a path."""
+    """A torn line and a changed event are told, recover sets the torn bytes aside, and a URL with options does as well as
+    a path."""
     first, _, _, _ = two_days(tmp_path / "store")
     assert () == check(tmp_path / "store").problems
     path = tmp_path / "store" / "2026-01-02.trace.jsonl"

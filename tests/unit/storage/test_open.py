@@ -73,7 +73,10 @@ def test_backends_and_lists_of_both_are_taken_in_order(tmp_path: Path) -> None:
     ("spec", "message"),
     [
         ("journal:dir", "storage 'journal:' names a folder: write journal:///dir, or journal:////dir from the root"),
-        ("journal:///dir?segment=1", "storage 'journal:' has no option 'segment'; there are segment_bytes=64MB, segment_age=1h"),
+        (
+            "journal:///dir?segment=1",
+            "storage 'journal:' has no option 'segment'; there are segment_bytes=64MB, segment_age=1h",
+        ),
         ("journal:///dir?compress", "storage 'journal:' has no option 'compress'"),
         ("journal:///dir?", "storage 'journal:' has no option ''"),
         ("journal:///dir?segment_bytes=-1", "segment_bytes=-1 is no value of it; write segment_bytes=64MB"),

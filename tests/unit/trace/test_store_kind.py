@@ -9,9 +9,9 @@ import pytest
 
 from cra.storage.journal.backend import JournalStorage
 from cra.storage.jsonl import JsonlStorage
+from cra.storage.lines import is_session_file
 from cra.storage.sqlite import SqliteStorage
 from cra.testing.traces import make_trace
-from cra.storage.lines import is_session_file
 from cra.trace.store_kind import WrongStore, is_database, kinds_at, store_kind
 
 SERIES = "1-0123456789abcdef"

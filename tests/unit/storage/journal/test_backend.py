@@ -439,7 +439,8 @@ def test_nothing_is_read_over_a_gap(indexed: bool, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["damaged", "missing"])
 def test_sessions_that_are_elsewhere_stay_readable(how: str, tmp_path: Path) -> None:
-    """Of a journal with a hole those sessions are refused that have records in it, or may have: one that began before it and one that
+    """Of a journal with a hole those sessions are refused that have records in it, or may have: one that began before it
+    and one that
     goes on behind it; not those that ended before, began behind, or are in other series."""
     other = journal(tmp_path)
     other.append_records(frames(events(session=9, n=90, define=definition(9))))
@@ -477,7 +478,9 @@ def test_sessions_that_are_elsewhere_stay_readable(how: str, tmp_path: Path) -> 
         with pytest.raises(StorageError, match="are missing" if how == "missing" else "is damaged at offset"):
             list(opened.events(name))
     if how == "damaged":
-        with pytest.raises(StorageError, match=f"{paths[4].name} is damaged at offset .*see what is wrong with: cra trace"):
+        with pytest.raises(
+            StorageError, match=f"{paths[4].name} is damaged at offset .*see what is wrong with: cra trace"
+        ):
             list(opened.events(within))
         health = opened.health()
         assert (False, 4) == (health.ok, len(health.details))

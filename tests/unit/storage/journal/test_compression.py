@@ -182,7 +182,8 @@ def test_a_damaged_segment_is_not_compressed(tmp_path: Path) -> None:
 
 
 def test_a_dead_series_with_a_damaged_compressed_segment_can_be_opened(tmp_path: Path) -> None:
-    """And written, and read where a session has nothing there; of others it is an error. Verification says which segment it is."""
+    """And written, and read where a session has nothing there; of others it is an error. Verification says which segment
+    it is."""
     store = write(tmp_path)
     store.compress_sealed()
     store._series.leave()

@@ -258,7 +258,9 @@ def test_what_every_version_wrote_can_be_read(version: int) -> None:
     assert (version == 2) == (data == encode_tombstone(golden(version), bytes(32), NOON))
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00" * 20, b"\xff" * 32, b"\x01\x00\x00\x00" + b"\x00" * 16 + b"\x05\x00\x00\x00[}"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x00" * 20, b"\xff" * 32, b"\x01\x00\x00\x00" + b"\x00" * 16 + b"\x05\x00\x00\x00[}"]
+)
 def test_what_is_said_of_a_session_is_read_strictly(content: bytes) -> None:
     """Cut short, too long, or no JSON: the tombstone is refused, whatever vouches for it."""
     plain = encode_tombstone(golden(1), bytes(32), NOON)

@@ -200,7 +200,8 @@ def test_an_interrupt_at_any_line_doubles_and_loses_nothing(tmp_path: Path) -> N
 
 
 class _Interrupt:
-    """Raises KeyboardInterrupt at line number `turn` of those of `cra.storage.journal` that run within it, once; `where` it did."""
+    """Raises KeyboardInterrupt at line number `turn` of those of `cra.storage.journal` that run within it, once; `where`
+    it did."""
 
     def __init__(self, turn: int) -> None:
         self._left = turn
