@@ -27,8 +27,9 @@ from cra.ids import UUID_PATTERN
 from cra.storage.base import StorageHealth
 from cra.storage.chunks import chunks_of
 from cra.storage.journal.names import is_of_journal
-from cra.storage.jsonl import FILE_MODE, SUFFIX, open_regular, write_all
+from cra.storage.jsonl import FILE_MODE, open_regular, write_all
 from cra.storage.lines import (
+    SUFFIX,
     TORN,
     Repair,
     count_lines,

@@ -16,7 +16,7 @@ import msgspec
 
 from cra.reference.ring_scan import NOT_COMMITTED
 from cra.storage.journal.names import LOCK
-from cra.storage.jsonl import SUFFIX
+from cra.storage.lines import SUFFIX
 from cra.trace.journal_look import JournalLook, look_at_journal
 from cra.trace.ring_folder import RING, rings_beside
 from cra.trace.ring_look import RingLook, RingsLook, look_at_rings

@@ -19,8 +19,8 @@ from cra.hotpath import feed_lines
 from cra.ids import UUID_PATTERN
 from cra.reference.grammar import find_dialect
 from cra.reference.lines import MAX_LINE_BYTES, read_lines
-from cra.storage.jsonl import SUFFIX
 from cra.storage.lines import (
+    SUFFIX,
     TORN,
     WholeLines,
     is_day_file,

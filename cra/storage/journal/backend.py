@@ -31,7 +31,7 @@ from cra.storage.journal.resumed import ResumedSeries
 from cra.storage.journal.retention import Gravedigger, Retention
 from cra.storage.journal.series import Rotation, Series, sync_files, sync_folder
 from cra.storage.journal.tombstones import Note, encode_note
-from cra.storage.jsonl import SUFFIX
+from cra.storage.lines import SUFFIX
 from cra.timing.clock import Clock, SystemClock
 from cra.trace.batch import decode_line
 from cra.trace.event import Event
