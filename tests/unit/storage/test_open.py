@@ -92,7 +92,10 @@ def test_backends_and_lists_of_both_are_taken_in_order(tmp_path: Path) -> None:
         ("jsonl:///dir?max_open=0", "max_open=0 is no value of it; write max_open=64"),
         ("memory:?bytes=x", "bytes=x is no value of it; write bytes=64MB"),
         ("memory:?size=1", "storage 'memory:' has no option 'size'; there is bytes=64MB"),
-        ("redis://user:secret@host", "storage 'redis:' is not known; use memory:, journal:, jsonl:, sqlite:, postgresql: or null:"),
+        (
+            "redis://user:secret@host",
+            "storage 'redis:' is not known; use memory:, journal:, jsonl:, sqlite:, postgresql: or null:",
+        ),
         ("memory:///x", "storage 'memory:' takes nothing after the colon but options; write memory:.bytes=64MB"),
         ("null://", "storage 'null:' takes nothing after the colon; write null:"),
         ("traces", "a URL, not a path: for a folder write jsonl:///dir, or jsonl:////dir from the root"),
