@@ -1,1 +1,3 @@
-"""The conformance suite: language-neutral cases of the three protocols, and a runner for any implementation."""
+"""What stands behind the suite in `cra.conformance`, from a checkout: the tables that the cases are written from, mutants that
+the cases have to catch, the differential run, and a second reader of journals. docs/conformance.md.
+"""

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import cra
-from perf.histogram import Histogram, measure
+from cra.bench.bursts import paced as paced
+from cra.bench.bursts import warm
+from cra.bench.histogram import Histogram
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests/data/golden/simple-resolve/atlas.json"
@@ -83,10 +85,7 @@ def github_without_limits() -> dict[str, Any]:
 
 def session_of(resolver: cra.Resolver) -> cra.Session:
     """A session that is warm, and whose worker has caught up."""
-    session = resolver.create_session(agent_id="bench", goal=GOAL)
-    resolve(session, 1_000)
-    resolver.flush()
-    return session
+    return warm(resolver.create_session(agent_id="bench", goal=GOAL), GOAL, resolver)
 
 
 def resolve(session: cra.Session, count: int) -> None:
@@ -94,12 +93,3 @@ def resolve(session: cra.Session, count: int) -> None:
     call = session.resolve
     for _ in range(count):
         call(GOAL)
-
-
-def paced(call: Callable[[], object], resolver: cra.Resolver, count: int, burst: int) -> Histogram:
-    """Calls in bursts that the ring holds easily; the worker is at it all the while, and catches up in between."""
-    times: list[int] = []
-    while len(times) < count:
-        times += measure(call, burst).times
-        resolver.flush()
-    return Histogram(times)

@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any
 
 import cra
+from cra.bench.histogram import Histogram, measure, measure_each
 from cra.hotpath import RandomIds, Ring, format_uuid
 from cra.timing.clock import SystemClock, format_timestamp
 from perf.cases import GITHUB, GOAL, GOLDEN, latency, paced, runtime, session_of
-from perf.histogram import Histogram, measure, measure_each
 
 
 @latency("request", "`resolver.resolve(request)`: a full CARP request, validated")

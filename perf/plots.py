@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from cra.bench.histogram import beyond
 from perf.cases import BOTH
 from perf.gate import TAIL_NS
-from perf.histogram import beyond
 from perf.report import Results
 
 COLOURS = {"compiled": "#1f6feb", "pure": "#b35900"}

@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import platform
-from pathlib import Path
 from typing import Any
 
-import cra
+from cra.bench.machine import duration as duration
+from cra.bench.machine import machine as machine
 from perf.cases import BOTH, CASES, Case
 
 Results = dict[str, dict[str, dict[str, Any]]]
 """By case, then by implementation: what `perf.one` printed."""
 
 COLUMNS = ("p50", "p99", "p99.9", "worst")
-
-
-def machine() -> dict[str, Any]:
-    """Where the figures come from."""
-    return {
-        "cra": cra.__version__,
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "cpu": cpu(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-
-
-def cpu() -> str:
-    """The processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
 
 
 def better(case: Case, result: dict[str, Any], than: dict[str, Any] | None) -> bool:
@@ -45,15 +23,6 @@ def better(case: Case, result: dict[str, Any], than: dict[str, Any] | None) -> b
     first = next(iter(result["figures"].values()), 0.0)
     before = next(iter(than["figures"].values()), 0.0)
     return first != before and case.best(first, before) == first
-
-
-def duration(nanoseconds: float) -> str:
-    """With the unit that suits it, in two digits or three."""
-    for limit, divisor, unit in ((1e3, 1.0, "ns"), (1e6, 1e3, "µs"), (1e9, 1e6, "ms")):
-        if nanoseconds < limit:
-            value = nanoseconds / divisor
-            return f"{value:.1f} {unit}" if value < 10 and divisor > 1 else f"{value:.0f} {unit}"
-    return f"{nanoseconds / 1e9:.1f} s"
 
 
 def table(results: Results) -> list[str]:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import cra
+from cra.bench.histogram import Histogram, measure, measure_each, nothing
 from perf.cases import GITHUB, GOAL, GOLDEN, github_without_limits, latency, paced, resolve, runtime, session_of
-from perf.histogram import Histogram, measure, measure_each, nothing
 
 
 @latency("timer", "a call that does nothing: what the timer itself costs, in every row")

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from conformance.differential.episode import Episode
-from conformance.process import Adapter, AdapterFailure
+from cra.conformance.process import Adapter, AdapterFailure
 
 # A hash seed for each: what depends on the order of a set is found as a difference, too.
 COMPILED: Final = {"CRA_REQUIRE_COMPILED": "1", "CRA_PURE_PYTHON": "", "PYTHONHASHSEED": "1"}

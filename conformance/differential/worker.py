@@ -1,8 +1,8 @@
 """One of the two processes: plays episodes with the implementation that its environment chose.
 
-Started by `twins`, spoken to in JSON lines as an adapter of the suite is (`conformance.process`). `digests` answers a generated
-episode with a few bytes for each case and for its end; `answers` plays an episode that is given, and shows all it came to;
-`open`, `play` and `close` do so step by step.
+Started by `twins`, spoken to in JSON lines as an adapter of the suite is (`cra.conformance.process`). `digests` answers a
+generated episode with a few bytes for each case and for its end; `answers` plays an episode that is given, and shows all it
+came to; `open`, `play` and `close` do so step by step.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ import json
 import sys
 from importlib import import_module
 
-from conformance.cases import FOLDER, FORMAT
 from conformance.tables.table import Group
+from cra.conformance.cases import FOLDER, FORMAT
 
 MODULES = (
     "canonical",

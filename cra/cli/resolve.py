@@ -70,7 +70,7 @@ def resolve(
     if request is not None and (agent is not None or risk_tier is not None or capability or hint):
         raise typer.BadParameter("a request names its agent, risk tier, capabilities and hints itself: leave them out")
     asked = None if request is None else _asked(request)
-    atlases = _atlases(atlas)
+    atlases = load_each(atlas)
 
     with Resolver(
         default_decision=default_decision,
@@ -110,8 +110,8 @@ def _asked(request: Path) -> Request:
         return Request.parse(document)
 
 
-def _atlases(paths: list[Path]) -> list[Atlas]:
-    """The atlases at the paths, each id once."""
+def load_each(paths: list[Path]) -> list[Atlas]:
+    """The atlases at the paths, each id once; a wrong call (`typer.BadParameter`) where one is named twice."""
     named: dict[str, Path] = {}
     atlases = []
     for path in paths:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -157,17 +157,20 @@ def say_table(
 
 
 @contextmanager
-def working(description: str) -> Iterator[None]:
-    """A moving bar on stderr with the time taken so far, from when the work has taken a second until it is done."""
+def working(description: str) -> Iterator[Callable[[int, int], None]]:
+    """A moving bar on stderr with the time taken so far, from when the work has taken a second until it is done.
+
+    What it gives may be told how much is done, and of how much.
+    """
     console = _console(stderr=True)
     bar = Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, transient=True)
-    bar.add_task(clean(description), total=None)
+    task = bar.add_task(clean(description), total=None)
     late = threading.Timer(PROGRESS_AFTER_SECONDS, bar.start)
     late.daemon = True
     if console.is_terminal:
         late.start()
     try:
-        yield
+        yield lambda done, total: bar.update(task, completed=done, total=total)
     finally:
         late.cancel()
         if late.ident is not None:

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 import cra
-from conformance.adapter import answer, serve
+from cra.conformance.adapter import answer, serve
 
 
 def ask(operation: str, **question: Any) -> dict[str, Any]:
@@ -60,9 +60,9 @@ def test_serve() -> None:
 
 
 def test_the_program_ends_with_its_input() -> None:
-    """`python -m conformance.adapter` answers until stdin ends, and then ends well."""
+    """`python -m cra.conformance.adapter` answers until stdin ends, and then ends well."""
     question = '{"id": 1, "operation": "glob", "input": {"pattern": "*", "text": ""}}\n'
     done = subprocess.run(
-        [sys.executable, "-m", "conformance.adapter"], input=question, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "cra.conformance.adapter"], input=question, capture_output=True, text=True, check=True
     )
     assert {"id": 1, "result": {"matches": True}} == json.loads(done.stdout)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from conformance.compare import differences
+from cra.conformance.compare import differences
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from conformance import __main__ as command_line
-from conformance.cases import Case
-from conformance.runner import GIVE_UP_AFTER, NoAdapter, Report, run
+from cra.conformance.cases import Case
+from cra.conformance.runner import GIVE_UP_AFTER, NoAdapter, Report, run
 
 ADAPTERS = str(Path(__file__).with_name("adapters.py"))
 
@@ -126,56 +125,3 @@ def test_the_result_is_machine_readable() -> None:
     )
     assert {"cases": 2, "passed": 1, "failed": 1, "error": 0} == report["totals"]
     assert ["id", "group", "level", "status", "duration_ms", "error", "details"] == list(report["cases"][0])
-
-
-def shell(way: str) -> str:
-    """The same as one string, as `--impl` takes it."""
-    return f"{sys.executable} {ADAPTERS} {way}"
-
-
-def test_run_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """`--json` prints one document and nothing else; a run that does not pass ends with 1."""
-    arguments = ["run", "--impl", shell("wrong"), "--group", "globs", "--json"]
-    assert 1 == command_line.main(arguments)
-    assert 52 == json.loads(capsys.readouterr().out)["totals"]["cases"]
-
-
-def test_run_for_people(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without it there is a line for each group, each case that did not pass, and the totals."""
-    assert 0 == command_line.main(["run", "--group", "golden"])
-    out = capsys.readouterr().out
-    assert "3 cases: 3 passed, 0 failed, 0 without an answer" in out
-    assert 1 == command_line.main(["run", "--impl", shell("wrong"), "--group", "globs"])
-    assert "FAILED globs/01 (wrong answer)" in capsys.readouterr().out
-
-
-def test_list(capsys: pytest.CaptureFixture[str]) -> None:
-    """`list` shows the cases of the selection with their level and sentence."""
-    assert 0 == command_line.main(["list", "--group", "globs", "--level", "CARP-Core"])
-    out = capsys.readouterr().out
-    assert out.startswith("globs (52)\n")
-    assert "globs/01" in out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status", "said"),
-    [
-        (["run", "--group", "flying"], 2, "there is no group flying"),
-        (["run", "--group", "globs", "--level", "TRACE-Core"], 2, "no case"),
-        (["run", "--impl", "'", "--group", "globs"], 2, "no command line"),
-        (["run", "--impl", "/nonexistent/adapter", "--group", "globs"], 3, "cannot be started"),
-    ],
-)
-def test_wrong_calls(arguments: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A call that selects nothing, or names no adapter, says so and has an exit status of its own."""
-    assert status == command_line.main(arguments)
-    assert said in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("arguments", [["run", "--timeout", "0"], ["run", "--level", "None"], []])
-def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Arguments that make no sense end with status 2."""
-    with pytest.raises(SystemExit) as ended:
-        command_line.main(arguments)
-    assert 2 == ended.value.code
-    assert "usage" in capsys.readouterr().err

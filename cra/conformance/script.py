@@ -1,4 +1,4 @@
-"""Scripted sessions on a virtual clock, played with `cra`. Called by `conformance.adapter` only.
+"""Scripted sessions on a virtual clock, played with `cra`. Called by `cra.conformance.adapter` only.
 
 A script is a list of steps; the result has what each named step (`as`) came to, errors included. The steps are described in
 docs/conformance.md (Scripts).
@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import Any
 
 import cra
-from conformance.errors import described
-from conformance.operations import validate, verification
+from cra.conformance.errors import described
+from cra.conformance.operations import validate, verification
 from cra.testing import SeededIds, VirtualClock
 
 Step = Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""Runs cases against an adapter and says how each went. Called by `python -m conformance run` and by tests.
+"""Runs cases against an adapter and says how each went. Called by `cra conformance run` and by tests.
 
 It knows the cases and the wire, and nothing of the implementation behind it. The result is plain data, ready for JSON.
 """
@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from conformance.cases import Case
-from conformance.compare import differences
-from conformance.process import Adapter, AdapterFailure
+from cra.conformance.cases import Case
+from cra.conformance.compare import differences
+from cra.conformance.process import Adapter, AdapterFailure
+from cra.errors import ExternalError
 
 PROTOCOL = "cra-conformance/1"
 GIVE_UP_AFTER = 5
@@ -21,8 +22,10 @@ GIVE_UP_AFTER = 5
 Status = Literal["passed", "failed", "error"]
 
 
-class NoAdapter(Exception):
-    """The adapter cannot be started, or is not one."""
+class NoAdapter(ExternalError):
+    """The adapter cannot be started, or is not one. No error of the protocol: only the runner raises it."""
+
+    code = "NO_ADAPTER"
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Result:
 
 @dataclass(frozen=True)
 class Report:
+    """A whole run, in the order of the cases; `duration_ms` includes the starts of the adapter."""
+
     implementation: str
     version: str
     level: str

@@ -1,4 +1,4 @@
-"""The operations of the wire that need no session, answered with `cra`. Called by `conformance.adapter` only.
+"""The operations of the wire that need no session, answered with `cra`. Called by `cra.conformance.adapter` only.
 
 Inputs and results are described in docs/conformance.md; what `cra` refuses, it raises, and the adapter puts it into words.
 """

@@ -50,7 +50,13 @@ def load_cases(folder: Path = FOLDER) -> list[Case]:
     return found
 
 
-def select(cases: Iterable[Case], level: str = "CRA-Full", groups: Iterable[str] = ()) -> list[Case]:
-    """The cases that `level` requires, of these groups (none given: all)."""
-    wanted, names = LEVELS[level], set(groups)
-    return [case for case in cases if case.level in wanted and (not names or case.group in names)]
+def select(
+    cases: Iterable[Case], level: str = "CRA-Full", groups: Iterable[str] = (), ids: Iterable[str] = ()
+) -> list[Case]:
+    """The cases that `level` requires, of these groups and with these ids (none given: all)."""
+    wanted, names, known = LEVELS[level], set(groups), set(ids)
+    return [
+        case
+        for case in cases
+        if case.level in wanted and (not names or case.group in names) and (not known or case.id in known)
+    ]

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from perf.histogram import STEPS, Histogram, beyond, bound, bucket, measure, measure_each, nothing
+from cra.bench.histogram import STEPS, Histogram, beyond, bound, bucket, measure, measure_each, nothing
 
 
 @pytest.mark.parametrize(
