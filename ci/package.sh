@@ -55,6 +55,8 @@ resolve() { # resolve BIN TRACE
     "$1/cra" trace verify "$2"
 }
 resolve "$clean" package.trace.jsonl
+"$clean/cra" conformance run --json >package-conformance.json
+"$clean/cra" bench --trace package.trace.jsonl --count 10000 --json >package-bench.json
 
 # The pure one: it says that it is, it works, and each verifies what the other wrote.
 unset CRA_REQUIRE_COMPILED

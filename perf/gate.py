@@ -1,8 +1,8 @@
-"""The gate of `ci/bench.sh`: `python -m perf.gate FILE`, where FILE is from `python -m perf --json`.
+"""Ratios that `ci/perf-gate.sh` holds: `python -m perf.gate FILE`, where FILE is from `python -m perf --json`.
 
-A resolve of the golden atlas has to take less than 50 µs at p99.9, and at the median a tenth of what the reference takes in the
-same run. The machine is shared, so what fails is measured again, twice; one try that holds is enough. The last line says what was
-found.
+What is compared was measured in one run, so that a slow machine is slow on both sides: the compiled resolve against the
+reference's, one of 117 actions against one of 5, and a resolve with the worker at it against one with the worker idle. The
+machine is shared, so what fails is measured again, twice; one try that holds is enough. The last line says what was found.
 """
 
 from __future__ import annotations
@@ -10,45 +10,70 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from cra.bench.machine import duration
 from perf import one
-from perf.report import duration
 
-CASE = "resolve 5"
-TIMES_FASTER = 10
-TAIL_NS = 50_000
 TRIES = 3
 COUNT = 10_000
+Medians = dict[tuple[str, str], int]
+"""In ns, by case and implementation."""
 
 
-def faults(by: dict[str, Any]) -> list[str]:
-    """What does not hold in the results of `CASE`, by implementation."""
-    compiled, pure = by["compiled"]["latency"], by["pure"]["latency"]
-    found = []
-    if compiled["p50"] * TIMES_FASTER > pure["p50"]:
-        found.append(f"the compiled median is not a {TIMES_FASTER}th of the reference's")
-    if compiled["p99.9"] >= TAIL_NS:
-        found.append(f"p99.9 is not below {duration(TAIL_NS)}")
-    return found
+class Bound(NamedTuple):
+    """The median of `above` is at most `most` times that of `below`; each is a case and an implementation."""
+
+    text: str
+    above: tuple[str, str]
+    below: tuple[str, str]
+    most: float
 
 
-def told(by: dict[str, Any]) -> str:
+BOUNDS = (
+    Bound("compiled / reference", ("resolve 5", "compiled"), ("resolve 5", "pure"), 0.1),
+    Bound("117 / 5 actions", ("resolve 117", "compiled"), ("resolve 5", "compiled"), 2.0),
+    # An idle worker leaves cold caches behind: the busy one is the faster of both, or the caller waits for it.
+    Bound("busy / idle worker", ("resolve 5", "compiled"), ("resolve idle", "compiled"), 1.25),
+)
+NEEDED = tuple({place: None for bound in BOUNDS for place in (bound.above, bound.below)})
+
+
+def medians(results: dict[str, Any]) -> Medians:
+    """Those that the bounds are about, of what `python -m perf` wrote."""
+    return {(name, by): results[name][by]["latency"]["p50"] for name, by in NEEDED}
+
+
+def measured() -> Medians:
+    """The same, measured now."""
+    counts = {"compiled": COUNT, "pure": COUNT // 10}
+    return {(name, by): one.run(name, by, counts[by] * 5)["latency"]["p50"] for name, by in NEEDED}
+
+
+def faults(found: Medians) -> list[str]:
+    """What does not hold, a sentence each."""
+    return [
+        f"{bound.text} is {found[bound.above] / found[bound.below]:.2f}, more than {bound.most:g}"
+        for bound in BOUNDS
+        if found[bound.above] > bound.most * found[bound.below]
+    ]
+
+
+def told(found: Medians) -> str:
     """The figures in a line."""
-    compiled, pure = by["compiled"]["latency"], by["pure"]["latency"]
-    texts = [f"{duration(each['p50'])} / {duration(each['p99.9'])}" for each in (compiled, pure)]
-    return f"resolve p50 / p99.9: {texts[0]}, reference {texts[1]}, {pure['p50'] / compiled['p50']:.0f} times"
+    ratios = [f"{bound.text} {found[bound.above] / found[bound.below]:.3g}" for bound in BOUNDS]
+    return f"resolve p50 {duration(found['resolve 5', 'compiled'])}; {', '.join(ratios)}"
 
 
 def main() -> None:
-    by = json.loads(Path(sys.argv[1]).read_text())["results"][CASE]
+    found = medians(json.loads(Path(sys.argv[1]).read_text())["results"])
     for tries_left in reversed(range(TRIES)):
-        found = faults(by)
-        print(told(by) + "".join(f"; {fault}" for fault in found), flush=True)
-        if not found:
+        wrong = faults(found)
+        print(told(found) + "".join(f"; {fault}" for fault in wrong), flush=True)
+        if not wrong:
             return
         if tries_left:
-            by = {"compiled": one.run(CASE, "compiled", COUNT), "pure": one.run(CASE, "pure", COUNT // 10)}
+            found = measured()
     sys.exit(1)
 
 

@@ -1,11 +1,14 @@
 """Instructions per operation, counted by callgrind: `python -m perf.instructions [--only NAME …] [--baseline FILE]`.
 
 A count hardly depends on the machine's load, and shows a change of a percent where wall time shows nothing. Only the calling
-thread is counted; what the worker does is in no count. A case runs twice, with more work the second time, and the difference is
-told: what starting up takes cancels. valgrind shows programs a processor of its own: what it counts is the portable SHA-256, and
-not the one that runs.
+thread is counted; what the worker does is in no count. All cases run in one process for each implementation, with a fixed hash
+seed; a system call that nothing else makes (`getsid`) tells callgrind where a case begins and ends, so that starting up and
+warming up are in no count. valgrind shows programs a processor of its own: what it counts is the portable SHA-256, and not the
+one that runs.
 
-Without valgrind there are no counts, which it says; it is an error only where the environment variable `CI` is set.
+A baseline holds for one build of Python on one platform (`key`). Exit status: 0 nothing has grown by more than the tolerance; 1
+something has; 2 the call was wrong; 3 the baseline has no counts for this key, which are then printed; without valgrind 1 where
+the environment variable `CI` is set, else 0.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +33,14 @@ from perf.cases import BOTH, GOAL, GOLDEN, ROOT, github_without_limits, resolve
 from perf.one import environment
 
 TOLERANCE = 0.02
-WARM, LESS, MORE = 200, 500, 2_500
+WARM, COUNT = 500, 2_000
+UNKNOWN_KEY = 3
+MARK = "getsid"
 INSTALL = "install it: apt-get install valgrind"
+BASELINE = ROOT / "perf/instructions.json"
 Counts = dict[str, dict[str, int]]
 """Instructions per operation, by case and implementation."""
+Work = Callable[[int], object]
 
 
 def _resolver(atlas: Path | dict[str, Any] = GOLDEN) -> cra.Resolver:
@@ -42,46 +49,64 @@ def _resolver(atlas: Path | dict[str, Any] = GOLDEN) -> cra.Resolver:
     return resolver
 
 
-def _resolves(count: int, github: bool) -> object:
+def _resolves(github: bool) -> Work:
     resolver = _resolver(github_without_limits() if github else GOLDEN)
     session = resolver.create_session(agent_id="bench", goal=GOAL)
-    resolve(session, WARM + count)
-    return resolver
+    return lambda count: resolve(session, count)
 
 
-def _records(count: int) -> object:
-    ring = Ring(8 * 2**20)
-    put, data = ring.put, bytes(150)
-    for _ in range(WARM + count):
-        put(data)
-    return ring
+def _records() -> Work:
+    put, data = Ring(8 * 2**20).put, bytes(150)
+
+    def work(count: int) -> None:
+        for _ in range(count):
+            put(data)
+
+    return work
 
 
-def _executions(count: int) -> object:
+def _executions() -> Work:
     resolver = _resolver()
     resolver.register("resource.list", dict, inline=True)
     session = resolver.create_session(agent_id="bench", goal=GOAL)
     resolution = session.resolve(GOAL)
-    for _ in range(WARM + count):
-        session.execute("resource.list", {}, resolution=resolution)
-    return resolver
+
+    def work(count: int) -> None:
+        for _ in range(count):
+            session.execute("resource.list", {}, resolution=resolution)
+
+    return work
 
 
-def _sessions(count: int) -> object:
+def _sessions() -> Work:
     resolver = _resolver()
-    for _ in range(WARM + count):
-        resolver.create_session(agent_id="bench", goal=GOAL).end()
-    return resolver
+
+    def work(count: int) -> None:
+        for _ in range(count):
+            resolver.create_session(agent_id="bench", goal=GOAL).end()
+
+    return work
 
 
-# Each returns what must not be closed before the count is taken.
-CASES: dict[str, Callable[[int], object]] = {
-    "resolve 5": lambda count: _resolves(count, github=False),
-    "resolve 117": lambda count: _resolves(count, github=True),
+# Each gets everything ready, and gives what does the work.
+CASES: dict[str, Callable[[], Work]] = {
+    "resolve 5": lambda: _resolves(github=False),
+    "resolve 117": lambda: _resolves(github=True),
     "record": _records,
     "execute inline": _executions,
     "session": _sessions,
 }
+
+
+def play(names: Sequence[str]) -> None:
+    """What is counted, in a process under callgrind: each case between two marks. It does not come back."""
+    works = [CASES[name]() for name in names]
+    for work in works:
+        work(WARM)
+        os.getsid(0)
+        work(COUNT)
+        os.getsid(0)
+    os._exit(0)  # how long closing waits for the worker is no part of a count
 
 
 def interpreter() -> str:
@@ -92,16 +117,23 @@ def interpreter() -> str:
     return sys.executable
 
 
-def count_run(name: str, implementation: str, count: int) -> int:
-    """The instructions of the main thread of one run under callgrind."""
+def measure(names: Sequence[str], implementation: str) -> dict[str, int]:
+    """Instructions per operation of the main thread, by case. Raises `RuntimeError`."""
     with tempfile.TemporaryDirectory() as folder:
-        tool = ["valgrind", "--tool=callgrind", "--separate-threads=yes", f"--callgrind-out-file={folder}/out"]
-        command = [*tool, interpreter(), "-m", "perf.instructions", "--run", name, str(count)]
+        tool = ["valgrind", "--tool=callgrind", "--separate-threads=yes", f"--dump-before={MARK}"]
+        tool.append(f"--callgrind-out-file={folder}/out")
+        command = [*tool, interpreter(), "-m", "perf.instructions", "--play", *names]
         environ = environment(implementation) | {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise RuntimeError(f"{name} ({implementation}) failed under valgrind:\n{done.stderr}")
-        return total(Path(folder, "out-01").read_text())
+            raise RuntimeError(f"the cases ({implementation}) failed under valgrind:\n{done.stderr}")
+        found = {}
+        for position, name in enumerate(names, 1):
+            profile = Path(folder, f"out.{2 * position}-01")
+            if not profile.exists():
+                raise RuntimeError(f"callgrind has seen no {MARK} after {name}: the C library has none that it knows")
+            found[name] = round(total(profile.read_text()) / COUNT)
+        return found
 
 
 def total(profile: str) -> int:
@@ -110,12 +142,6 @@ def total(profile: str) -> int:
     if found is None:
         raise RuntimeError("callgrind's file has no totals")
     return int(found.group(1))
-
-
-def measure(name: str, implementation: str) -> int:
-    """Instructions per operation."""
-    less, more = (count_run(name, implementation, count) for count in (LESS, MORE))
-    return round((more - less) / (MORE - LESS))
 
 
 def table(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
@@ -129,8 +155,11 @@ def table(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
 
 
 def key() -> str:
-    """What a baseline holds for: this interpreter, on this platform."""
-    return f"{platform.python_implementation()} {platform.python_version()} {sysconfig.get_platform()}"
+    """What a baseline holds for: this build of the interpreter, on this platform."""
+    options = str(sysconfig.get_config_var("CONFIG_ARGS") or "")
+    how = [name for name, option in (("pgo", "--enable-optimizations"), ("lto", "--with-lto")) if option in options]
+    build = ", ".join([platform.python_compiler(), *how])
+    return f"{platform.python_implementation()} {platform.python_version()} [{build}] {sysconfig.get_platform()}"
 
 
 def grown(counts: Mapping[str, Mapping[str, int]], baseline: Mapping[str, Mapping[str, int]]) -> list[str]:
@@ -149,33 +178,40 @@ def main() -> None:
     parser.add_argument("--implementation", choices=BOTH, action="append", help="only this one")
     parser.add_argument("--baseline", type=Path, metavar="FILE", help="fail where a count is 2 %% above the one in it")
     parser.add_argument("--update-baseline", action="store_true", help="write the counts there instead")
-    parser.add_argument(
-        "--run", nargs=2, metavar=("NAME", "COUNT"), help="what is counted; used by this program itself"
-    )
+    parser.add_argument("--play", nargs="+", metavar="NAME", help="what is counted; used by this program itself")
     options = parser.parse_args()
-    if options.run:
-        _ = CASES[options.run[0]](int(options.run[1]))
-        os._exit(0)  # how long closing waits for the worker is no part of a count
+    if options.play:
+        play(options.play)
     if options.update_baseline and not options.baseline:
         parser.error("--update-baseline needs --baseline FILE")
     if shutil.which("valgrind") is None:
         print(f"valgrind is not on this machine, so no instructions were counted; {INSTALL}", file=sys.stderr)
         sys.exit(1 if os.environ.get("CI") else 0)
-    counts: Counts = {}
-    for name in options.only:
-        print(name, file=sys.stderr, flush=True)
-        counts[name] = {one: measure(name, one) for one in options.implementation or BOTH}
+    counts: Counts = {name: {} for name in options.only}
+    for one in options.implementation or BOTH:
+        for name, count in measure(options.only, one).items():
+            counts[name][one] = count
     print(key())
     print("\n".join(table(counts)))
     if options.baseline:
-        known = json.loads(options.baseline.read_text()) if options.baseline.exists() else {}
-        if options.update_baseline:
-            known[key()] = known.get(key(), {}) | counts
-            options.baseline.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
-        elif key() not in known:
-            sys.exit(f"{options.baseline} has no counts for {key()}; make them with --update-baseline")
-        elif found := grown(counts, known[key()]):
-            sys.exit("\n".join(found))
+        sys.exit(judge(counts, options.baseline, update=options.update_baseline))
+
+
+def judge(counts: Counts, path: Path, *, update: bool) -> int:
+    """Compare with the baseline in this file, or write it there: the exit status."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    if update:
+        before = known.get(key(), {})
+        known[key()] = before | {name: before.get(name, {}) | by for name, by in counts.items()}
+        path.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
+        return 0
+    if key() not in known:
+        print(f"{path.name} has no counts for {key()}; make them with --update-baseline. It has: {', '.join(known)}")
+        print(json.dumps({key(): counts}, indent=2, sort_keys=True))
+        return UNKNOWN_KEY
+    found = grown(counts, known[key()])
+    print("\n".join(found) or f"nothing has grown by more than {TOLERANCE:.0%}")
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

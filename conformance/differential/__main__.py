@@ -1,7 +1,9 @@
 """`python -m conformance.differential`: compare the compiled implementation with the reference.
 
+On SIGINT or SIGTERM it ends the episodes that it is at, and reports what was done; `--skip` goes on from there.
+
 Exit status: 0 no difference; 1 there were some, which are written to conformance/differential/found; 2 the call was wrong;
-3 there are no two implementations here. docs/conformance.md, Differential.
+3 there are no two implementations here; 130 interrupted, and no difference until then. docs/conformance.md, Differential.
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ import argparse
 import json
 import os
 import secrets
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +25,7 @@ from conformance.differential.generators import GENERATORS
 from conformance.differential.twins import NoTwins
 
 _EVERY_SECONDS = 10.0
+_EXIT_INTERRUPTED = 130
 _SHOWN = 12
 """Operations of a disagreement that are printed, the last ones; the file has all."""
 
@@ -33,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.json:
         print(f"seed {seed}: {options.cases} cases, {options.jobs} pairs of processes", flush=True)
     progress = None if options.json else _progress(options.cases)
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         report = run(
             options.cases,
@@ -44,16 +51,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             tell=lambda found: _tell(
                 found, None if options.mutant else options.found, sys.stderr if options.json else None
             ),
+            skip=options.skip,
+            stop=stop,
             most_found=1 if options.mutant else MOST_FOUND,  # one is enough to show that it is noticed
         )
     except NoTwins as error:
         print(error, file=sys.stderr)
         return 3
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if options.json:
         print(json.dumps(report.to_dict(), indent=1))
     else:
         _show(report)
-    return 1 if report.found else 0
+    if report.found:
+        return 1
+    return _EXIT_INTERRUPTED if report.interrupted else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--jobs", type=_positive, default=os.cpu_count() or 1, help="pairs of processes; default: processors"
     )
+    parser.add_argument("--skip", type=int, default=0, help="episodes that an interrupted run with this seed has done")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout and nothing else")
     parser.add_argument("--found", type=Path, default=FOUND, help="the folder for disagreements")
     parser.add_argument("--mutant", help="break the reference on purpose (conformance/mutants): the run has to fail")
@@ -114,6 +129,8 @@ def _show(report: Report) -> None:
         f"{report.cases} cases, {len(report.found)} disagreements, {report.rate:.0f} cases/s, {report.seconds:.1f} s,"
         f" seed {report.seed}"
     )
+    if report.interrupted:
+        print(f"interrupted; go on with: --seed {report.seed} --skip {report.next_episode} and the same other options")
 
 
 if __name__ == "__main__":

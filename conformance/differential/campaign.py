@@ -9,10 +9,12 @@ import hashlib
 import json
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import count
+from heapq import merge
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +43,14 @@ class Work:
 
 
 @dataclass
+class _Begun:
+    """An episode that somebody is at."""
+
+    work: Work
+    is_done: bool = False
+
+
+@dataclass
 class Tally:
     """What was done with one generator; `seconds` is the time of one pair of processes."""
 
@@ -55,7 +65,10 @@ class Tally:
 
 @dataclass
 class Report:
-    """What a run did. `found` are the disagreements, small, as they are kept."""
+    """What a run did. `found` are the disagreements, small, as they are kept.
+
+    All episodes before `next_episode` are done: where a run was interrupted, another one can go on from there.
+    """
 
     seed: int
     jobs: int
@@ -64,6 +77,8 @@ class Report:
     tallies: dict[str, Tally] = field(default_factory=dict)
     found: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    interrupted: bool = False
+    next_episode: int = 0
 
     @property
     def cases(self) -> int:
@@ -81,6 +96,8 @@ class Report:
             "seed": self.seed,
             "jobs": self.jobs,
             "compiled": self.compiled,
+            "interrupted": self.interrupted,
+            "next_episode": self.next_episode,
             "cases": self.cases,
             "seconds": round(self.seconds, 3),
             "cases_per_second": round(self.rate),
@@ -92,8 +109,11 @@ class Report:
         }
 
 
-def plan(cases: int, generators: Sequence[str]) -> list[Work]:
-    """Episodes with that many cases in all, in the shares of the generators, mixed. A finite space is visited once."""
+def plan(cases: int, generators: Sequence[str]) -> Iterator[Work]:
+    """Episodes with that many cases in all, in the shares of the generators, mixed. A finite space is visited once.
+
+    They are made as they are taken: ten million cases need no more memory than a thousand.
+    """
     shares = {name: SHARES[name] for name in generators}
     wanted = {name: int(cases * share / sum(shares.values())) for name, share in shares.items()}
     for name in generators:
@@ -105,20 +125,17 @@ def plan(cases: int, generators: Sequence[str]) -> list[Work]:
         wanted[endless] += cases - sum(wanted.values())
     else:
         wanted[generators[0]] = min(cases, GENERATORS[generators[0]].space or cases)
-    pieces = [
-        ((number + 0.5) * GENERATORS[name].size / total, work)
-        for name, total in wanted.items()
-        for number, work in enumerate(_pieces(name, total))
-    ]
-    return [work for _, work in sorted(pieces, key=lambda piece: piece[0])]
+    mixed = merge(*(_pieces(name, total) for name, total in wanted.items()), key=lambda piece: piece[0])
+    return (work for _, work in mixed)
 
 
-def _pieces(name: str, total: int) -> Iterator[Work]:
+def _pieces(name: str, total: int) -> Iterator[tuple[float, Work]]:
+    """The episodes of one generator, each with its place in the run, between 0 and 1."""
     size = GENERATORS[name].size
     for number in count():
         if total <= number * size:
             return
-        yield Work(name, number, min(size, total - number * size))
+        yield (number + 0.5) * size / total, Work(name, number, min(size, total - number * size))
 
 
 def run(
@@ -132,29 +149,48 @@ def run(
     tell: Callable[[dict[str, Any]], None] | None = None,
     most_found: int = MOST_FOUND,
     patience: float = 60.0,
+    skip: int = 0,
+    stop: threading.Event | None = None,
 ) -> Report:
     """Compare the twins over that many cases. Raises `NoTwins`.
+
+    Once `stop` is set no further episode is begun: the report has what was done until then. `skip` leaves out so many episodes,
+    those that an earlier run with the same arguments has done (`Report.next_episode`).
 
     `progress` is called after every episode, `tell` with every disagreement as soon as it is small; never two at a time.
     `patience` is how many seconds to spend on making one disagreement small; 0 leaves it as it is.
     """
     report = Report(seed, jobs, tallies={name: Tally() for name in generators})
-    waiting = iter(plan(cases, generators))
+    waiting = islice(plan(cases, generators), skip, None)
+    ended = stop or threading.Event()
+    begun_in_order = deque[_Begun]()
+    report.next_episode = skip
     lock = threading.Lock()
     started = time.monotonic()
 
-    def take() -> Work | None:
+    def take() -> _Begun | None:
         with lock:
-            return None if len(report.found) >= most_found else next(waiting, None)
+            if ended.is_set() or len(report.found) >= most_found:
+                return None
+            piece = next(waiting, None)
+            if piece is None:
+                return None
+            begun_in_order.append(_Begun(piece))
+            return begun_in_order[-1]
 
     def work() -> None:
         with Twins(mutant) as twins:
             report.version, report.compiled = twins.version, twins.compiled
-            while (piece := take()) is not None:
+            while (taken := take()) is not None:
+                piece = taken.work
                 begun = time.monotonic()
                 compiled, pure = twins.digests(piece.generator, seed, piece.number, piece.size)
                 found = None if compiled == pure else _look_into(twins, seed, piece, compiled, pure, patience)
                 with lock:
+                    taken.is_done = True
+                    while begun_in_order and begun_in_order[0].is_done:
+                        begun_in_order.popleft()
+                        report.next_episode += 1
                     tally = report.tallies[piece.generator]
                     tally.cases += piece.size
                     tally.episodes += 1
@@ -171,6 +207,7 @@ def run(
         for done in [pool.submit(work) for _ in range(jobs)]:
             done.result()
     report.seconds = time.monotonic() - started
+    report.interrupted = ended.is_set()
     return report
 
 

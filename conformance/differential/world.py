@@ -7,6 +7,7 @@ can be played, which is what minimising does.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -284,6 +285,16 @@ class World:
     def _do_replay(self, slot: str) -> Any:
         session = self._sessions.get(slot)
         return cra.replay(self._resolver.trace(session.session_id), self._manifests) if session else _NOTHING
+
+    def _do_flush(self, level: Any) -> Any:
+        """Flush, and show what every session has in the store by then."""
+        self._resolver.flush(level)
+        own = self._resolver.session_id
+        return {
+            name: hashlib.sha256(b"".join(lines)).hexdigest()
+            for name, lines in sorted(self._store.lines.items())
+            if name != own
+        }
 
     def _do_stats(self) -> Any:
         return without(msgspec.to_builtins(self._resolver.stats()), "recorder")

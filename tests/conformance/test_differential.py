@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -267,3 +272,37 @@ def test_minimising_keeps_what_matters() -> None:
 def test_minimising_ends_in_time() -> None:
     """Without time left the episode stays as it is."""
     assert SMALL == minimise(SMALL, lambda _: True, seconds=0)
+
+
+def test_a_plan_is_made_as_it_is_taken() -> None:
+    """Ten million cases are planned at once, each generator in its share all along, and no case twice."""
+    works = list(islice(campaign.plan(10_000_000, ["wild", "typed", "tiny"]), 1_000))
+    assert len(works) == len({(work.generator, work.number) for work in works})
+    assert {"wild", "typed", "tiny"} == {work.generator for work in works}
+    assert 5_000 == sum(work.size for work in campaign.plan(5_000, ["wild", "typed", "tiny"]))
+
+
+@built
+def test_an_interrupted_run_says_what_it_did_and_another_goes_on() -> None:
+    """It ends what it is at, counts it, and the rest is what is left: together they are one whole run."""
+    stop = threading.Event()
+    first = campaign.run(2_000, 7, ["tiny", "wild"], 1, stop=stop, progress=lambda report: stop.set())
+    assert first.interrupted
+    assert 0 < first.cases < 2_000
+    rest = campaign.run(2_000, 7, ["tiny", "wild"], 1, skip=first.next_episode)
+    assert not rest.interrupted
+    assert (2_000, []) == (first.cases + rest.cases, first.found + rest.found)
+
+
+@built
+def test_a_signal_ends_a_run_cleanly() -> None:
+    """SIGTERM: the counts so far, how to go on, and exit status 130."""
+    command = [sys.executable, "-m", "conformance.differential", "--cases", "10000000", "--seed", "3", "--jobs", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "seed 3" in process.stdout.readline()
+        process.terminate()
+        said, _ = process.communicate(timeout=300)
+    assert 130 == process.returncode
+    assert re.search(r"^\d+ cases, 0 disagreements", said, re.MULTILINE)
+    assert re.search(r"^interrupted; go on with: --seed 3 --skip \d+", said, re.MULTILINE)

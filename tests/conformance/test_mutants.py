@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from conformance.mutants import MUTANTS, apply
+from conformance.mutants import __main__ as hunting
+from conformance.mutants.__main__ import main
 from conformance.mutants.registry import replace
-from cra.conformance.cases import load_cases
-
-CASES = load_cases()
+from cra.conformance.runner import Report, Result
 
 
 def test_there_are_enough() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -52,3 +53,27 @@ def test_a_script_in_place_of_the_interpreter_is_refused(monkeypatch: pytest.Mon
     monkeypatch.setattr(sys, "executable", str(shim))
     with pytest.raises(RuntimeError, match="is a script"):
         instructions.interpreter()
+
+
+def test_a_baseline_is_kept_for_each_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Written for this interpreter, held to it, and of another one nothing is known: then the counts are in the output."""
+    path = tmp_path / "baseline.json"
+    counts = {"record": {"compiled": 1_000}}
+    assert instructions.UNKNOWN_KEY == instructions.judge(counts, path, update=False)
+    said = capsys.readouterr().out
+    assert "has no counts for" in said
+    assert {instructions.key(): counts} == json.loads(said[said.index("{") :])
+    path.write_text(json.dumps({"another Python": {"record": {"compiled": 1}}}))
+    assert 0 == instructions.judge(counts, path, update=True)
+    assert 0 == instructions.judge({"record": {"compiled": 1_020}}, path, update=False)
+    assert 1 == instructions.judge({"record": {"compiled": 1_021}}, path, update=False)
+    assert {"another Python", instructions.key()} == set(json.loads(path.read_text()))
+
+
+def test_an_update_of_some_cases_keeps_the_others(tmp_path: Path) -> None:
+    """One implementation at a time, or one case."""
+    path = tmp_path / "baseline.json"
+    instructions.judge({"record": {"compiled": 1}, "session": {"compiled": 5}}, path, update=True)
+    instructions.judge({"record": {"pure": 2}}, path, update=True)
+    expected = {"record": {"compiled": 1, "pure": 2}, "session": {"compiled": 5}}
+    assert {instructions.key(): expected} == json.loads(path.read_text())

@@ -93,6 +93,15 @@ class Runtimes(RuleBasedStateMachine):
         self.play(typed.MOMENTS["requests"][1](random))
 
     @rule(random=randoms)
+    def register(self, random: Random) -> None:
+        self.play(typed.MOMENTS["register"][1](random))
+
+    @rule(level=st.sampled_from(("recorded", "stored", "durable")))
+    def flush(self, level: str) -> None:
+        """And then both have stored the same events, session by session."""
+        self.play([{"do": "flush", "level": level}, {"do": "stats"}])
+
+    @rule(random=randoms)
     def look(self, random: Random) -> None:
         self.play(typed.MOMENTS["look"][1](random) + typed.MOMENTS["explain"][1](random))
 
