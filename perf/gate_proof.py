@@ -1,7 +1,7 @@
 """Patches for `ci/perf-gate-proof.sh`, applied to the copy that this runs in: `python perf/gate_proof.py nothing|slower`.
 
-`nothing` adds a comment; `slower` has every resolve that takes the short way waste about a tenth of what it executes. Never run it
-in a working tree: it changes sources.
+`nothing` adds a comment; `slower` has every resolve that takes the short way waste about a tenth of what it executes. Never run
+it in a working tree: it changes sources.
 """
 
 from __future__ import annotations

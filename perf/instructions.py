@@ -33,7 +33,7 @@ from perf.cases import BOTH, GOAL, GOLDEN, ROOT, github_without_limits, resolve
 from perf.one import environment
 
 TOLERANCE = 0.02
-WARM, COUNT = 500, 2_000
+WARM, COUNT = 200, 1_000
 UNKNOWN_KEY = 3
 MARK = "getsid"
 INSTALL = "install it: apt-get install valgrind"

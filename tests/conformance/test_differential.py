@@ -190,7 +190,7 @@ def test_the_tiny_space_is_visited_whole() -> None:
 )
 def test_a_plan_has_the_cases_that_were_asked_for(cases: int, generators: list[str]) -> None:
     """None less and none more, and no episode twice."""
-    works = campaign.plan(cases, generators)
+    works = list(campaign.plan(cases, generators))
     assert cases == sum(work.size for work in works)
     assert len(works) == len({(work.generator, work.number) for work in works})
 
