@@ -16,17 +16,19 @@ count() { (cd "$copy" && "$bin/python" -m perf.instructions --implementation com
 
 bash ci/build-copy.sh "$copy"
 count --update-baseline
+cp "$copy/cra/_compiled/session.pxi" "$out/session.pxi"
 
+(cd "$copy" && "$bin/python" perf/gate_proof.py slower)
+bash ci/build-copy.sh "$copy"
+status=0
+count | tee "$out/perf-proof-slower.txt" || status=$?
+[ "$status" -eq 1 ] || { echo "a resolve that is a tenth slower was not noticed" >&2; exit 1; }
+
+cp "$out/session.pxi" "$copy/cra/_compiled/session.pxi"
 (cd "$copy" && "$bin/python" perf/gate_proof.py nothing)
 bash ci/build-copy.sh "$copy"
 for ((run = 1; run <= times; run++)); do
     count >"$out/perf-proof.txt" || { cat "$out/perf-proof.txt"; echo "run $run failed, and nothing had changed" >&2; exit 1; }
     echo "nothing changed, run $run: $(sed -n 's/^| \(resolve 5 | [0-9,]*\).*/\1/p' "$out/perf-proof.txt")"
 done
-
-(cd "$copy" && "$bin/python" perf/gate_proof.py slower)
-bash ci/build-copy.sh "$copy"
-status=0
-count | tee "$out/perf-proof.txt" || status=$?
-[ "$status" -eq 1 ] || { echo "a resolve that is a tenth slower was not noticed" >&2; exit 1; }
-report "unchanged: $times of $times passed; slower by a tenth: $(grep 'resolve 5 (compiled)' "$out/perf-proof.txt")"
+report "unchanged: $times of $times passed; slower by a tenth: $(grep 'resolve 5 (compiled)' "$out/perf-proof-slower.txt")"

@@ -172,7 +172,7 @@ def test_the_tiny_space_is_visited_whole() -> None:
     """Every set of policies in every place under every default, whatever the seed."""
     generator = GENERATORS["tiny"]
     assert generator.space is not None
-    works = campaign.plan(10**9, ["tiny"])
+    works = list(campaign.plan(10**9, ["tiny"]))
     assert generator.space == sum(work.size for work in works)
     seen = set()
     for work in works:
