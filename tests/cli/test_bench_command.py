@@ -90,10 +90,10 @@ def test_what_is_no_goal_is_exit_code_2(run: Run, tmp_path: Path, text: str, sai
     [
         (["--budget", "fast"], "is no duration"),
         (["--budget", "0us"], "is no duration"),
-        (["--default-decision", "maybe"], "expected deny or allow"),
+        (["--default-decision", "maybe"], "expected allow or deny"),
         (["--goals", __file__, "--trace", __file__], "either --goals or --trace"),
         (["--agent", "a", "--trace", __file__], "a trace names its agents"),
-        (["--count", "1"], "1000<=x"),
+        (["--count", "1"], "1000"),
     ],
 )
 def test_wrong_calls(run: Run, arguments: list[str], said: str) -> None:
