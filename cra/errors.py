@@ -92,6 +92,12 @@ class InvalidPolicy(ValidationError):
     code = "INVALID_POLICY"
 
 
+class InvalidPolicyTest(ValidationError):
+    """A file of policy tests that cannot be run as it is written (`cra atlas test`)."""
+
+    code = "INVALID_POLICY_TEST"
+
+
 class SchemaValidationError(ValidationError):
     code = "SCHEMA_VALIDATION_ERROR"
 
@@ -263,6 +269,7 @@ __all__ = [
     "InvalidCARPRequest",
     "InvalidParameters",
     "InvalidPolicy",
+    "InvalidPolicyTest",
     "InvalidTraceEvent",
     "NotFoundError",
     "PolicyEvaluationError",

@@ -6,7 +6,6 @@ PROTOCOL: Atlas/1.0; schema: atlas-manifest.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, TypeVar
 
@@ -16,7 +15,7 @@ from msgspec import Meta, Struct
 from cra.errors import InvalidAtlasManifest
 from cra.pointer import pointer
 from cra.strictjson import shorten
-from cra.structs import learn
+from cra.structs import learn, shape_problem
 
 Shape = TypeVar("Shape", bound=Struct)
 Option = TypeVar("Option", bound=str)
@@ -115,11 +114,6 @@ _CLOSED: dict[str, type[Struct]] = {
 }
 """The lists whose members have no other fields than these."""
 
-_PLACE = re.compile(r" - at `\$(.*)`\Z", re.DOTALL)
-_STEP = re.compile(r"\.([a-z_]+)|\[([0-9]+)\]")
-_JSON_NAMES = {"str": "string", "int": "integer", "bool": "boolean"}
-_TYPE_NAME = re.compile(r"`(str|int|bool)`")
-
 
 learn(WrittenManifest, WrittenAction, WrittenBlock, WrittenPack, WrittenCapability, WrittenAdapter, WrittenExample)
 
@@ -136,16 +130,8 @@ def _convert(raw: object, kind: type[Shape], path: str) -> Shape:
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
-        message, place = _explain(str(error))
+        message, place = shape_problem(error)
     raise InvalidAtlasManifest(f"{message}; see schema atlas-manifest", path=path + place)
-
-
-def _explain(text: str) -> tuple[str, str]:
-    """msgspec's sentence in the words of JSON, and its place (`$.actions[0].name`) as a pointer."""
-    place = _PLACE.search(text)
-    steps = [name or int(index) for name, index in _STEP.findall(place[1])] if place else []
-    message = _TYPE_NAME.sub(lambda match: f"`{_JSON_NAMES[match[1]]}`", _PLACE.sub("", text))
-    return message[0].lower() + message[1:], pointer("", *steps)
 
 
 def unknown_fields(raw: Mapping[str, Any]) -> Iterator[str]:

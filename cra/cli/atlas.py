@@ -1,4 +1,4 @@
-"""`cra atlas`: check an atlas, read it as a person does, and make one from a tool list or an OpenAPI document.
+"""`cra atlas`: check an atlas, read it as a person does, test it, and make one from a tool list or an OpenAPI document.
 
 It loads and shows; only `import` writes, and only a folder that does not exist yet.
 """
@@ -24,15 +24,17 @@ from cra.cli.findings import group_findings
 from cra.cli.options import Json
 from cra.cli.resolve import TIER_STYLES
 from cra.cli.terminal import Cell, say, say_json, say_table
+from cra.cli.testing import test
 from cra.cli.wording import injection_in_words, policy_in_words
 from cra.errors import ValidationError
 from cra.reference.resolve import evaluation_order
 
 POLICY_STYLES = {"deny": "red", "scope": "red", "require_approval": "yellow", "allow": "green"}
 
-app = typer.Typer(help="Check, show and import atlases.")
+app = typer.Typer(help="Check, show, test and import atlases.")
 importers = typer.Typer(help="Make an atlas folder from a description of tools.")
 app.add_typer(importers, name="import")
+app.command()(test)
 
 _AtlasPath = Annotated[Path, typer.Argument(help="A folder with atlas.json, or a manifest file.", exists=True)]
 _AtlasId = Annotated[str, typer.Option("--id", help="The new atlas's id, such as com.example.github.")]

@@ -1,4 +1,6 @@
-"""What users import in their own tests: a clock they advance, ids they can repeat, golden traces, rules for storage backends."""
+"""What users import in their own tests: a clock they advance, ids they can repeat, assertions, golden traces, rules for backends.
+
+The fixtures for pytest are in the plugin (`pytest_cra`), policy tests in `cra.testing.policies`. docs/testing-atlases.md."""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import threading
 from datetime import datetime, timedelta, timezone
 
 from cra.ids import make_uuid7
+from cra.testing.assertions import assert_allowed, assert_denied, assert_held
 from cra.testing.timers import VirtualTimers
 from cra.timing.clock import NS_PER_SECOND
 
@@ -77,4 +80,4 @@ class SeededIds:
         return make_uuid7(unix_ms, self._random.getrandbits(74))
 
 
-__all__ = ["SeededIds", "VirtualClock", "VirtualTimers"]
+__all__ = ["SeededIds", "VirtualClock", "VirtualTimers", "assert_allowed", "assert_denied", "assert_held"]
