@@ -1,4 +1,6 @@
-"""Fails unless a wheel holds the whole package, its data, and nothing else: `python ci/check_wheel.py WHEEL compiled|pure`.
+"""Fails unless a wheel holds the package, its data, the pytest plugin, and nothing else.
+
+`python ci/check_wheel.py WHEEL compiled|pure`.
 
 A compiled one has the extension and says for which platform; a pure one is for any. Neither has the sources of the extension.
 """
@@ -20,6 +22,7 @@ def main(wheel: str, kind: str) -> str | None:
         for path in package.rglob("*")
         if path.suffix in (".py", ".pyi", ".json", ".lua", ".sql") or path.name == "py.typed"
     }
+    wanted.add("pytest_cra.py")
     names = set(zipfile.ZipFile(wheel).namelist())
     extensions = {name for name in names if name.startswith("cra/_speedups.") and name.endswith((".so", ".pyd"))}
     if missing := wanted - names:

@@ -24,7 +24,7 @@ from cra.cli.findings import group_findings
 from cra.cli.options import Json
 from cra.cli.resolve import TIER_STYLES
 from cra.cli.terminal import Cell, say, say_json, say_table
-from cra.cli.testing import test
+from cra.cli.testing import run_tests
 from cra.cli.wording import injection_in_words, policy_in_words
 from cra.errors import ValidationError
 from cra.reference.resolve import evaluation_order
@@ -34,7 +34,7 @@ POLICY_STYLES = {"deny": "red", "scope": "red", "require_approval": "yellow", "a
 app = typer.Typer(help="Check, show, test and import atlases.")
 importers = typer.Typer(help="Make an atlas folder from a description of tools.")
 app.add_typer(importers, name="import")
-app.command()(test)
+app.command("test")(run_tests)
 
 _AtlasPath = Annotated[Path, typer.Argument(help="A folder with atlas.json, or a manifest file.", exists=True)]
 _AtlasId = Annotated[str, typer.Option("--id", help="The new atlas's id, such as com.example.github.")]
@@ -134,7 +134,7 @@ def _write(manifest: dict[str, Any], out: Path) -> int:
     write_atlas_folder(manifest, out)
     atlas = cra.load_atlas(out)
     say(f"wrote {out}: {_summary(atlas)}", "green")
-    say(f"next: read {out / 'POLICIES.md'}, edit {out / 'atlas.json'}, then: cra atlas validate {out}")
+    say(f"next: read {out / 'POLICIES.md'}, edit {out / 'atlas.json'}, then: cra atlas test {out}")
     return 0
 
 

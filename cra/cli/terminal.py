@@ -74,9 +74,12 @@ def say(text: object = "", style: str = "", *, fold: bool = True) -> None:
 
 
 def say_indented(text: object) -> None:
-    """Text on stdout, set in below what it belongs to; only a screen folds it."""
+    """Text on stdout, set in below what it belongs to; only a screen folds it, and fills its lines."""
+    if not on_screen():
+        say_text(Text(" " * layout.INDENT + clean(text)))
+        return
     with _writing():
-        _console().print(Padding(clean(text), (0, 0, 0, layout.INDENT)), soft_wrap=not on_screen())
+        _console().print(Padding(clean(text), (0, 0, 0, layout.INDENT)))
 
 
 def say_text(text: Text, *, fold: bool = True) -> None:

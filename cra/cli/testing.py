@@ -16,7 +16,7 @@ from cra.testing.policies.coverage import Coverage
 from cra.testing.policies.run import Report, run_policy_tests
 
 
-def test(
+def run_tests(
     path: Annotated[
         Path, typer.Argument(help="The folder of an atlas, or one file NAME.policy.yaml (.yml, .json).", exists=True)
     ],

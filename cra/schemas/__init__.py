@@ -1,8 +1,8 @@
-"""The JSON Schemas of the three protocols, as this project reads them.
+"""The JSON Schemas of the three protocols, as this project reads them, and that of policy tests.
 
-Copies of the published ones with what PROTOCOL adds: wider action and capability ids; in the manifest also inline context, what a
-policy may hold besides, and clock times without seconds; in the trace event the names of the events of approvals and of the
-runtime. For editors, other programs and tests: the package itself checks with types of its own.
+The first four are copies of the published ones with what PROTOCOL adds: wider action and capability ids; in the manifest also
+inline context, what a policy may hold besides, and clock times without seconds; in the trace event the names of the events of
+approvals and of the runtime. For editors, other programs and tests: the package itself checks with types of its own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import resources
 from typing import Any
 
-NAMES = ("atlas-manifest", "carp-request", "carp-resolution", "trace-event")
+NAMES = ("atlas-manifest", "carp-request", "carp-resolution", "trace-event", "policy-tests")
 
 
 def load(name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Writes an imported atlas as a folder that a person edits: the manifest, a first context file, and a page on its policies.
+"""Writes an imported atlas as a folder that a person edits: manifest, first context file, first tests, a page on its policies.
 
 Called by the command line. It never overwrites: the folder appears complete and loadable, or not at all.
 """
@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cra.atlas.importers.starter import DOUBTFUL, is_doubtful
+from cra.atlas.importers.starter import DOUBTFUL, is_doubtful, starter_tests
 from cra.atlas.loader import load_atlas
 from cra.errors import Conflict, StorageError
 
 OVERVIEW = "context/overview.md"
+TESTS = "tests/starter.policy.json"
 
 _PAGE = """\
 # The policies of this atlas
@@ -47,8 +48,12 @@ A condition on parameters is a JSON Schema; the policy applies to the calls that
 
 ```
 cra atlas validate .
+cra atlas test .
 cra resolve --atlas . --goal "what an agent wants to do"
 ```
+
+`tests/starter.policy.json` says what the policies of the import come to: when you change one, change its test. Add a test for
+every policy that you write; `cra atlas test` names those that no test touches.
 
 The files in `context/` are what agents read. Write into `context/overview.md` what a new colleague would have to know.
 """
@@ -63,7 +68,8 @@ _PACK = {
 
 
 def write_atlas_folder(manifest: Mapping[str, Any], out: str | os.PathLike[str]) -> Path:
-    """Write `atlas.json`, `context/overview.md` and `POLICIES.md` into the new folder `out`; returns its absolute path.
+    """Write `atlas.json`, `context/overview.md`, `tests/starter.policy.json` and `POLICIES.md` into the new folder `out`; returns
+    its absolute path.
 
     `manifest` is what an importer returned. The folder is built beside `out`, loaded as a check, and then renamed, so that nobody
     sees half of it. Raises `Conflict` where `out` exists and is not an empty folder, `StorageError` where the system refuses,
@@ -106,6 +112,7 @@ def _files(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         complete[field] = value
     yield "atlas.json", json.dumps(complete, ensure_ascii=False, indent=2) + "\n"
     yield OVERVIEW, _overview(manifest)
+    yield TESTS, json.dumps(starter_tests(manifest["actions"]), ensure_ascii=False, indent=2) + "\n"
     yield "POLICIES.md", _policies_page(manifest)
 
 

@@ -2,7 +2,7 @@
 
 Called by the importers, and by the folder writer for the pages that explain them. A shadow policy is evaluated and traced but
 changes nothing (PROTOCOL: Policy parameters), so it is a comment that can be tried out. That an action only reads is what its
-server says of itself; where the name says otherwise, nobody is believed.
+server says of itself; where the name says otherwise, nobody is believed. The starter tests say what all of it comes to.
 """
 
 from __future__ import annotations
@@ -36,10 +36,31 @@ def is_doubtful(action: Mapping[str, Any]) -> bool:
 
 def starter_policies(actions: Sequence[Mapping[str, Any]]) -> list[JSONObject]:
     """Policies for actions by their `risk_tier` and, where it is `low`, by their name; none that would name no action."""
+    groups = _groups(actions)
+    return list(_policies(groups["low"], groups["doubtful"], groups["medium"], groups["high"]))
+
+
+def starter_tests(actions: Sequence[Mapping[str, Any]]) -> JSONObject:
+    """Policy tests (docs/testing-atlases.md) that hold for `starter_policies` of the same actions."""
+    groups = _groups(actions)
+    reads, refused = groups["low"], groups["high"]
+    others = groups["doubtful"] + groups["medium"]
+    expected: JSONObject = {"only_allowed": reads}
+    if reads:
+        expected["allowed"] = dict.fromkeys(reads, "allow-reads")
+    if refused or others:
+        expected["denied"] = dict.fromkeys(refused, "deny-destructive") | dict.fromkeys(others, "default")
+    return {
+        "policy_tests": 1,
+        "tests": [{"name": "What reads is allowed, and nothing else", "expect": expected}],
+    }
+
+
+def _groups(actions: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {"low": [], "doubtful": [], "medium": [], "high": []}
     for action in actions:
         groups["doubtful" if is_doubtful(action) else action["risk_tier"]].append(action["action_id"])
-    return list(_policies(groups["low"], groups["doubtful"], groups["medium"], groups["high"]))
+    return groups
 
 
 def _policies(

@@ -158,7 +158,7 @@ learn(_WrittenDocument, _WrittenTest, _WrittenStep, Given, ExpectedResolution, E
 def read_document(raw: object) -> Document:
     """The tests in a JSON value; raises `InvalidPolicyTest` with the pointer of the first thing that is wrong."""
     written = _convert(raw, _WrittenDocument, "")
-    _convert(written.given, Given, "/given")
+    _given(written.given, {}, "")
     tests = tuple(_test(each, written.given, pointer("", "tests", index)) for index, each in enumerate(written.tests))
     names: dict[str, str] = {}
     for test in tests:
@@ -173,7 +173,7 @@ def read_document(raw: object) -> Document:
 def _test(raw: object, given: Mapping[str, Any], path: str) -> PolicyTest:
     _refuse_nulls(raw, path)
     written = _convert(raw, _WrittenTest, path)
-    _convert(written.given, Given, f"{path}/given")
+    facts = _given(written.given, given, path)
     if (written.expect is None) == (written.steps is None):
         raise InvalidPolicyTest("needs either `expect`, for one resolve, or `steps`", path=path)
     if written.steps is None:
@@ -186,9 +186,14 @@ def _test(raw: object, given: Mapping[str, Any], path: str) -> PolicyTest:
         steps = tuple(_step(each, pointer(path, "steps", index)) for index, each in enumerate(written.steps))
         if not any(isinstance(step, (Resolve, Execute)) and step.expected for step in steps):
             raise InvalidPolicyTest("no step expects anything; add an `expect`", path=f"{path}/steps")
-    merged = _convert({**given, **written.given}, Given, f"{path}/given")
-    clock_ns(merged, f"{path}/given/clock")
-    return PolicyTest(written.name, path, merged, steps)
+    return PolicyTest(written.name, path, facts, steps)
+
+
+def _given(own: Mapping[str, Any], common: Mapping[str, Any], path: str) -> Given:
+    """What is given at `path`, over what is given for the whole file; every part of both is checked."""
+    _refuse_nulls(own, f"{path}/given")
+    clock_ns(_convert(own, Given, f"{path}/given"), f"{path}/given/clock")
+    return _convert({**common, **own}, Given, f"{path}/given")
 
 
 def clock_ns(given: Given, path: str) -> int:

@@ -32,7 +32,7 @@ def test_folder_is_complete_and_loads(manifest: dict[str, Any], tmp_path: Path) 
     """Manifest, context and the page on the policies are there, and the atlas loads strictly without a finding."""
     out = write_atlas_folder(manifest, tmp_path / "new" / "store")
 
-    assert ["POLICIES.md", "atlas.json", "context"] == sorted(os.listdir(out))
+    assert ["POLICIES.md", "atlas.json", "context", "tests"] == sorted(os.listdir(out))
     assert ["overview"] == [block.block_id for block in load_atlas(out, strict=True).context_blocks]
     assert () == lint_atlas(out)
     assert [out] == list(out.parent.iterdir())
