@@ -2,7 +2,8 @@
 
 With a C compiler the extension `cra._speedups` is built, and a failure is an error. Without one the reference implementation is
 installed alone, and the build says so; `CRA_REQUIRE_COMPILED=1` makes that an error. `CRA_CFLAGS` is added to the compiler's
-flags and `CRA_LDFLAGS` replaces the linker's, for builds with sanitizers or symbols.
+flags and `CRA_LDFLAGS` replaces the linker's, for builds with sanitizers or symbols. `CRA_DEBUG=1` builds without optimisation,
+with the assertions of Python's headers and the checks that Cython has (`ci/debug-build.sh`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,18 @@ LINK_FLAGS = [
     "-pthread",
     *(["-Wl,-s"] if sys.platform == "linux" else []),
 ]  # no symbols: they are two thirds of the file
+
+# These decide how the code is compiled, not what it means; a header in the .pyx would win over what is said here.
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "initializedcheck": False,
+    "cdivision": True,
+}
+DEBUG = os.environ.get("CRA_DEBUG", "") not in ("", "0")
+DEBUG_FLAGS = ["-O0", "-g", "-UNDEBUG", "-DCYTHON_ASSUME_SAFE_MACROS=0", "-DCYTHON_ASSUME_SAFE_SIZE=0"]
+DEBUG_DIRECTIVES = {**DIRECTIVES, "boundscheck": True, "initializedcheck": True, "nonecheck": True}
 
 
 def has_compiler() -> bool:
@@ -51,16 +64,19 @@ def extensions() -> list[Extension]:
 
     kernel = sorted(glob("cra/_kernel/*.c"))
     headers = sorted([*glob("cra/_kernel/*.h"), *glob("cra/_compiled/*.pxi")])
+    link_flags = ["-pthread"] if DEBUG else LINK_FLAGS
     extension = Extension(
         "cra._speedups",
         ["cra/_speedups.pyx", *kernel],
         include_dirs=["cra/_kernel"],
         depends=headers,
-        extra_compile_args=[*FLAGS, *os.environ.get("CRA_CFLAGS", "").split()],
-        extra_link_args=os.environ["CRA_LDFLAGS"].split() if "CRA_LDFLAGS" in os.environ else LINK_FLAGS,
+        extra_compile_args=[*FLAGS, *(DEBUG_FLAGS if DEBUG else []), *os.environ.get("CRA_CFLAGS", "").split()],
+        extra_link_args=os.environ["CRA_LDFLAGS"].split() if "CRA_LDFLAGS" in os.environ else link_flags,
     )
     modules: list[Extension] = cythonize(
-        [extension], build_dir="build/cython", compiler_directives={"language_level": 3}
+        [extension],
+        build_dir="build/cython-debug" if DEBUG else "build/cython",
+        compiler_directives=DEBUG_DIRECTIVES if DEBUG else DIRECTIVES,
     )
     return modules
 

@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True, binding=True, annotation_typing=False
+# cython: language_level=3, binding=True, annotation_typing=False
 """Compiled twins of `cra.reference`: same names, same results, same errors. `cra.hotpath` chooses; one file an idea."""
 
 include "_compiled/glob.pxi"

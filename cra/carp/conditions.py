@@ -69,7 +69,7 @@ def parse_conditions(
     for key, value in members.items():
         parse = _POLICY_CONDITIONS.get(key)
         if parse is None or (context and key == "parameters"):
-            reader.unknown_key(key, key, pointer(path, key), list(_POLICY_CONDITIONS))
+            reader.unknown_key(key, pointer(path, key), list(_POLICY_CONDITIONS))
         else:
             found[key] = parse(reader, value, pointer(path, key))
     return Conditions(**found, unknown=tuple(reader.unknown))
@@ -98,7 +98,7 @@ class _Reader:
             raise self.error("has to be a string that is not empty", path=path)
         return raw
 
-    def unknown_key(self, key: str, name: str, path: str, known: list[str]) -> None:
+    def unknown_key(self, name: str, path: str, known: list[str]) -> None:
         if not self.context:
             raise self.error(f"is no known condition; known are {', '.join(known)}", path=path)
         self.unknown.append(name)
@@ -130,7 +130,7 @@ def _time_window(reader: _Reader, raw: object, path: str) -> TimeWindow:
     for key, value in reader.members(raw, path).items():
         parse = _WINDOW_MEMBERS.get(key)
         if parse is None:
-            reader.unknown_key(key, f"time_window.{key}", pointer(path, key), list(_WINDOW_MEMBERS))
+            reader.unknown_key(f"time_window.{key}", pointer(path, key), list(_WINDOW_MEMBERS))
         else:
             found[key] = parse(reader, value, pointer(path, key))
     return TimeWindow(**found)

@@ -172,7 +172,8 @@ class TestBounds:
         store = IdempotencyStore(max_keys=2)
         first, second = begin(store, key="a"), begin(store, key="b")
         with pytest.raises(
-            Conflict, match=r"remembers 2 idempotency keys and 2 bytes .*; open a new session, or execute"
+            Conflict,
+            match=r"remembers 2 idempotency keys and 2 bytes of their results, .*; open a new session, .* without a key$",
         ):
             store.begin("pay", "c", "h")
         assert (first, False) == store.begin("pay", "a", "h")

@@ -94,13 +94,14 @@ class TestCharges:
         assert all(charge.enforced for charge in made)
 
     def test_shadow_charge_is_not_enforced(self, make_world: Any, atlas: Any) -> None:
-        """And one without a cost is passed over."""
-        rules = [limit() | {"mode": "shadow"}, limit("purse", "budget") | {"mode": "shadow"}]
+        """And one without a cost is passed over; those after it count."""
+        rules = [limit(), limit("purse", "budget"), limit("late")]
+        rules = [rule | {"mode": "shadow"} for rule in rules]
         rules[1]["parameters"] = {"max_cost": 5, "cost_field": "amount"}
         session = make_world(atlas("a.b", rules=rules)).open()
         found = policies(session)
-        made = list(charges(session, [(0, found["cap"]), (0, found["purse"])], "a.b", {}))
-        assert [("cap", False)] == [(charge.key[1], charge.enforced) for charge in made]
+        made = list(charges(session, [(0, found[name]) for name in ("cap", "purse", "late")], "a.b", {}))
+        assert [("cap", False), ("late", False)] == [(charge.key[1], charge.enforced) for charge in made]
 
     def test_cost_that_is_none_is_refused(self, make_world: Any, atlas: Any) -> None:
         """An enforced budget that does not learn its cost stops the call."""
@@ -128,6 +129,20 @@ class TestStates:
             for bound, state in zip(plan.limits, states)
         }
         assert {("cap", "a.b"): 1, ("cap", "a.c"): 2, ("purse", "a.b"): 4} == remaining
+
+    def test_budget_with_a_fixed_cost_is_exhausted_when_the_next_call_does_not_fit(
+        self, make_world: Any, atlas: Any
+    ) -> None:
+        """Something may be left, as long as it is less than a call costs; a resolve, and whoever explains it, say the same."""
+        world = make_world(atlas("a.b", rules=[limit("purse", "budget", max_cost=5, cost=2)]))
+        world.resolver.register("a.b", dict)
+        session = world.open()
+        policy = policies(session)["purse"]
+        for exhausted in (False, True):
+            session.execute("a.b", resolution=session.resolve("x"))
+            assert exhausted == limit_state(session, policy, 0, "a.b", world.clock.monotonic_ns()).exhausted
+            assert exhausted == (not session.resolve("x").is_allowed("a.b"))
+            assert exhausted == (session.explain("a.b").result == "rate_limited")
 
     def test_budget_without_known_cost_is_exhausted_when_nothing_is_left(self, make_world: Any, atlas: Any) -> None:
         """A resolve does not know what the next call costs; an execute does."""

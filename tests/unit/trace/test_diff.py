@@ -57,6 +57,21 @@ def test_ids_times_and_chain_hashes_are_ignored() -> None:
     assert "identical" == grade([expiring], [("approval.requested", {"approval_id": "y", "expires_at": "2027"})])
 
 
+def test_what_stands_behind_an_id_is_compared() -> None:
+    """An id or a time that differs ends nothing: the members after it count."""
+    one: Content = ("approval.requested", {"approval_id": "x", "reason": "a"})
+    assert [(0, "/payload/reason", "changed", "a", "b")] == entries(
+        [one], [(one[0], {"approval_id": "y", "reason": "b"})]
+    )
+
+
+def test_of_equal_events_the_last_is_the_one_too_many() -> None:
+    """What both begin with is paired first."""
+    one = CONTENTS[2]
+    assert [(1, "", "removed")] == [entry[:3] for entry in entries([one, one], [one])]
+    assert [(1, "", "added")] == [entry[:3] for entry in entries([one], [one, one])]
+
+
 def test_other_durations_are_semantically_equivalent() -> None:
     """Measured times differ from run to run; the entries still show them."""
     assert "semantically_equivalent" == grade(CONTENTS, changed(4, duration_ms=401))
@@ -183,6 +198,8 @@ def test_a_difference_can_be_written_as_json() -> None:
 def test_what_is_no_event_is_refused(event: Any, path: str) -> None:
     """`InvalidTraceEvent` with the index: a comparison of something else would mean nothing."""
     good = make_trace(CONTENTS)[0]
-    with pytest.raises(InvalidTraceEvent) as caught:
-        diff([good, event], [good])
-    assert path == caught.value.path
+    for pair in (([good, event], [good]), ([good], [good, event])):
+        with pytest.raises(InvalidTraceEvent) as caught:
+            diff(*pair)
+        assert path == caught.value.path
+        assert ": None" not in caught.value.message
