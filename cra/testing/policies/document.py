@@ -21,6 +21,9 @@ from cra.structs import learn, shape_problem
 
 FORMAT = 1
 MAX_TIMES = 10_000
+MAX_SECONDS = 1_000_000_000
+"""How long one test may take, on its own clock."""
+_LATEST_NS = 250_246_627_200 * 10**9  # 9900-01-01: what MAX_SECONDS adds stays inside the calendar
 
 Shape = TypeVar("Shape", bound=Struct)
 Text = Annotated[str, Meta(min_length=1)]
@@ -146,7 +149,7 @@ class _WrittenStep(Struct, frozen=True, forbid_unknown_fields=True):
     execute: Text | None = None
     approve: Text | None = None
     reject: Text | None = None
-    advance: Annotated[float, Meta(gt=0, le=1e9)] | None = None
+    advance: Annotated[float, Meta(gt=0, le=MAX_SECONDS)] | None = None
     parameters: dict[str, Any] | None = None
     times: Annotated[int, Meta(ge=1, le=MAX_TIMES)] | None = None
     expect: Any = None
@@ -186,6 +189,8 @@ def _test(raw: object, given: Mapping[str, Any], path: str) -> PolicyTest:
         steps = tuple(_step(each, pointer(path, "steps", index)) for index, each in enumerate(written.steps))
         if not any(isinstance(step, (Resolve, Execute)) and step.expected for step in steps):
             raise InvalidPolicyTest("no step expects anything; add an `expect`", path=f"{path}/steps")
+        if sum(step.seconds for step in steps if isinstance(step, Advance)) > MAX_SECONDS:
+            raise InvalidPolicyTest(f"the steps advance by more than {MAX_SECONDS} s together", path=f"{path}/steps")
     return PolicyTest(written.name, path, facts, steps)
 
 
@@ -201,9 +206,12 @@ def clock_ns(given: Given, path: str) -> int:
     from cra.carp.request import parse_timestamp
 
     try:
-        return parse_timestamp(given.clock, path)
+        ns = parse_timestamp(given.clock, path)
     except InvalidCARPRequest as error:
         raise InvalidPolicyTest(error.message) from None
+    if not 0 <= ns < _LATEST_NS:
+        raise InvalidPolicyTest("the year is not between 1970 and 9899; correct it", path=path)
+    return ns
 
 
 def _step(raw: object, path: str) -> Step:

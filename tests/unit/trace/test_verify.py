@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from cra.errors import InvalidTraceEvent, StorageError
 from cra.reference.chain import TAIL_NOTICE, event_hash, verify_chain
+from cra.reference.grammar import find_dialect
 from cra.testing.traces import make_trace
 from cra.trace.event import Event
 from cra.trace.jsonl import MAX_LINE_BYTES, dump_line
-from cra.trace.verify import FileVerification, verify_file
+from cra.trace.verify import FileVerification, FileVerifier, verify_file
 
 pytestmark = pytest.mark.usefixtures("twin")
 
@@ -290,3 +291,21 @@ def test_a_verification_can_be_written_as_json(path: Path) -> None:
     expected = ["valid", "event_count", "error_type", "error_index", "last_hash", "warnings", "message", "sessions"]
     assert expected == list(plain)
     json.dumps(plain)
+
+
+def test_lines_that_are_passed_over_are_counted() -> None:
+    """The hash of the last one is the file's last, unless none of them has one or a fault came before."""
+    verifier = FileVerifier(find_dialect("trace-1.0"))
+    first, second = trace(2)
+    verifier.feed(dump_line(first))
+    verifier.pass_over(2, None)
+    assert (3, first.event_hash) == (verifier.result().event_count, verifier.result().last_hash)
+    verifier.pass_over(3, second.event_hash)
+    assert (6, second.event_hash) == (verifier.result().event_count, verifier.result().last_hash)
+    verifier.feed(b"{}\n")
+    verifier.pass_over(1, first.event_hash)
+    assert (8, 6, second.event_hash) == (
+        verifier.result().event_count,
+        verifier.result().error_index,
+        verifier.result().last_hash,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import jsonschema_rs
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cra import schemas
 from cra.errors import InvalidPolicyTest
@@ -108,6 +111,21 @@ def test_a_whole_file_is_read() -> None:
     assert SCHEMA.is_valid(WHOLE)
 
 
+KEYS = (
+    "name",
+    "given",
+    "expect",
+    "steps",
+    "execute",
+    "advance",
+    "approve",
+    "allowed",
+    "denied",
+    "result",
+    "by",
+    "times",
+    "context",
+)
 TESTS = ("tests",)
 ONE = ("tests", 0)
 STEP = ("tests", 1, "steps", 2)
@@ -182,6 +200,45 @@ def test_names_are_unique() -> None:
     """A test is known by its name; the second of two is the one that is wrong."""
     raw = WHOLE | {"tests": [WHOLE["tests"][0]] * 2}
     with pytest.raises(InvalidPolicyTest, match=r"^/tests/1/name: is the name of /tests/0 already"):
+        read_document(raw)
+
+
+def test_a_test_stays_inside_the_calendar() -> None:
+    """Times that have no timestamp, and steps that lead there, are refused before anything runs."""
+    for clock in ("1969-12-31T23:59:59Z", "9900-01-01T00:00:00Z"):
+        with pytest.raises(InvalidPolicyTest, match=r"^/given/clock: the year is not between 1970 and 9899"):
+            read_document(WHOLE | {"given": {"clock": clock}})
+    steps = [{"advance": 500_000_000}, {"advance": 500_000_001}, {"expect": {"decision": "deny"}}]
+    with pytest.raises(
+        InvalidPolicyTest, match=r"^/tests/0/steps: the steps advance by more than 1000000000 s together"
+    ):
+        read_document(WHOLE | {"tests": [{"name": "x", "steps": steps}]})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=4), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON, st.integers(0, 400))
+def test_no_document_makes_anything_else_of_the_reader(value: Any, place: int) -> None:
+    """Whatever stands wherever in a document, it is read or refused with a place."""
+    raw = copy.deepcopy(WHOLE)
+    spots: list[tuple[Any, Any]] = []
+    queue: list[Any] = [raw]
+    while queue:
+        owner = queue.pop()
+        for key, member in owner.items() if isinstance(owner, dict) else enumerate(owner):
+            spots.append((owner, key))
+            if isinstance(member, (dict, list)):
+                queue.append(member)
+    owner, key = spots[place % len(spots)]
+    owner[key] = value
+    with contextlib.suppress(InvalidPolicyTest):
         read_document(raw)
 
 
