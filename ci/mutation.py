@@ -1,8 +1,9 @@
 """The two ends of `ci/mutation.sh`: the tree that mutmut works in, and what it found.
 
-`prepare TREE [MODULE…]` copies what has changed and writes mutmut's configuration. `report TREE SURVIVORS [MODULE…]` prints the
-score of each module and every survivor that the file does not explain; exit code 1 where there is one. A line of that file is the
-name of a mutant (or a glob for names), a colon, and why no test can or should catch it.
+`prepare TREE [MODULE…]` copies what has changed and writes mutmut's configuration. `survivors TREE FILE [MODULE…]` names the
+mutants that were not caught and that the file does not explain. `report TREE FILE [MODULE…]` prints the score of each module and
+what every such mutant changes; exit code 1 where there is one. A line of the file is the name of a mutant (or a glob for names), a
+colon, and why no test can or should catch it.
 """
 
 from __future__ import annotations
@@ -81,41 +82,40 @@ def _is_source(path: Path) -> bool:
     return path.is_file() and "__pycache__" not in path.parts and path.suffix not in (".so", ".pyc")
 
 
+def survivors(tree: Path, explained: Path, modules: list[str]) -> list[str]:
+    """The names of the mutants that no test has caught so far, and nobody has explained."""
+    lines = explained.read_text().splitlines()
+    reasons = [line.split(":", 1)[0].strip() for line in lines if line and not line.startswith("#")]
+    return [
+        name
+        for module in modules
+        for name, status in _results(tree, module).items()
+        if status in (SURVIVED, "no test") and not any(fnmatch.fnmatchcase(name, reason) for reason in reasons)
+    ]
+
+
 def report(tree: Path, explained: Path, modules: list[str]) -> int:
     """The number of survivors that nobody has explained."""
-    reasons = dict(
-        line.split(":", 1) for line in explained.read_text().splitlines() if line and not line.startswith("#")
-    )
     total: Counter[str] = Counter()
-    open_ones: list[str] = []
     for module in modules:
-        found = _results(tree / "mutants" / f"{module}.meta")
-        counts = Counter(found.values())
+        counts = Counter(_results(tree, module).values())
         total += counts
-        left = [
-            name for name, status in found.items() if status in (SURVIVED, "no test") and not _explained(name, reasons)
-        ]
-        open_ones += left
         others = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()) if status != KILLED)
-        print(f"{module:36} {_score(counts)}{f'; {others}' if others else ''}; {len(left)} not explained")
-    for name in open_ones:
+        print(f"{module:36} {_score(counts)}{f'; {others}' if others else ''}")
+    left = survivors(tree, explained, modules)
+    for name in left:
         print(f"\nnot explained: {name}\n{_shown(tree, name)}")
-    print(
-        f"== {_score(total)} in {len(modules)} modules, {total[SURVIVED]} survivors, {len(open_ones)} not explained",
-        flush=True,
-    )
-    return len(open_ones)
+    numbers = f"{total[SURVIVED]} survivors, {len(left)} not explained, {total['not run']} not run"
+    print(f"== {_score(total)} in {len(modules)} modules, {numbers}", flush=True)
+    return len(left)
 
 
-def _results(meta: Path) -> dict[str, str]:
+def _results(tree: Path, module: str) -> dict[str, str]:
+    meta = tree / "mutants" / f"{module}.meta"
     if not meta.exists():
         return {}
     codes: dict[str, int | None] = json.loads(meta.read_text())["exit_code_by_key"]
     return {name: _STATUS.get(code, KILLED) for name, code in codes.items()}
-
-
-def _explained(name: str, reasons: dict[str, str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern.strip()) for pattern in reasons)
 
 
 def _score(counts: Counter[str]) -> str:
@@ -127,15 +127,17 @@ def _score(counts: Counter[str]) -> str:
 
 def _shown(tree: Path, name: str) -> str:
     """What the mutant changes."""
-    mutmut = tree.parent / "venv" / "bin" / "mutmut"
+    mutmut = tree.resolve().parent / "venv" / "bin" / "mutmut"
     done = subprocess.run([str(mutmut), "show", name], cwd=tree, capture_output=True, text=True, check=False)
     lines = done.stdout.splitlines()
     return "\n".join(line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---"))
 
 
 if __name__ == "__main__":
-    command, tree, *rest = sys.argv[1:]
+    command, folder, *rest = sys.argv[1:]
     if command == "prepare":
-        prepare(Path(tree), rest or list(MODULES))
+        prepare(Path(folder), rest or list(MODULES))
+    elif command == "survivors":
+        print(*survivors(Path(folder), Path(rest[0]), rest[1:] or list(MODULES)), sep="\n")
     else:
-        sys.exit(report(Path(tree), Path(rest[0]), rest[1:] or list(MODULES)) > 0)
+        sys.exit(report(Path(folder), Path(rest[0]), rest[1:] or list(MODULES)) > 0)

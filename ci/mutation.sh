@@ -14,14 +14,19 @@ mkdir -p "$work/tree"
 "$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check 'mutmut>=3.8,<4'
 "$bin/python" ci/mutation.py prepare "$work/tree" "$@"
 
-# The reference path: mutants are Python. The plugin's entry point is that of the environment, and not of this tree.
-status=0
-(
-    cd "$work/tree"
-    export CRA_PURE_PYTHON=1 CRA_TEST_PROFILE=glance PYTEST_ADDOPTS="-p no:cra"
-    PYTHONPATH="$("$bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
-    export PYTHONPATH
-    nice "$work/venv/bin/python" -m mutmut run --max-children "${CRA_MUTATION_JOBS:-1}" >"$work/run.txt" 2>&1
-) || status=$?
-[ "$status" -eq 0 ] || { tr '\r' '\n' <"$work/run.txt" | tail -n 30; exit "$status"; }
+mutate() { # mutate [NAME…]: what has no result yet, or these again
+    # The reference path, since mutants are Python. The plugin's entry point is that of the environment, and not of this tree.
+    (
+        cd "$work/tree"
+        export CRA_PURE_PYTHON=1 CRA_TEST_PROFILE=glance PYTEST_ADDOPTS="-p no:cra"
+        PYTHONPATH="$("$bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+        export PYTHONPATH
+        nice "$work/venv/bin/python" -m mutmut run --max-children "${CRA_MUTATION_JOBS:-1}" "$@"
+    ) >"$work/run.txt" 2>&1 || { tr '\r' '\n' <"$work/run.txt" | tail -n 30; return 1; }
+}
+
+# mutmut does not ask a survivor again by itself, even where there are new tests.
+mapfile -t again < <("$bin/python" ci/mutation.py survivors "$work/tree" ci/mutation-survivors.txt "$@")
+mutate
+[ -z "${again[*]}" ] || mutate "${again[@]}"
 "$bin/python" ci/mutation.py report "$work/tree" ci/mutation-survivors.txt "$@" | tee "$out/mutation.txt"
