@@ -2,8 +2,8 @@
 
 `prepare TREE [MODULE…]` copies what has changed and writes mutmut's configuration. `survivors TREE FILE [MODULE…]` names the
 mutants that were not caught and that the file does not explain. `report TREE FILE [MODULE…]` prints the score of each module and
-what every such mutant changes; exit code 1 where there is one. A line of the file is the name of a mutant (or a glob for names), a
-colon, and why no test can or should catch it.
+what every such mutant changes; exit code 1 where there is one. A line of the file is the name of a mutant (or a glob for names),
+a colon, and why no test can or should catch it.
 """
 
 from __future__ import annotations
