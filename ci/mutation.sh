@@ -15,10 +15,11 @@ mkdir -p "$work/tree"
 "$bin/python" ci/mutation.py prepare "$work/tree" "$@"
 
 mutate() { # mutate [NAME…]: what has no result yet, or these again
-    # The reference path, since mutants are Python. The plugin's entry point is that of the environment, and not of this tree.
+    # The reference path, since mutants are Python. The plugin's entry point is that of the environment, and not of this tree; tests of
+    # what forked processes do in time say nothing on a machine that is busy for hours.
     (
         cd "$work/tree"
-        export CRA_PURE_PYTHON=1 CRA_TEST_PROFILE=glance PYTEST_ADDOPTS="-p no:cra"
+        export CRA_PURE_PYTHON=1 CRA_TEST_PROFILE=glance PYTEST_ADDOPTS="-p no:cra --ignore=tests/unit/trace/test_recorder_process.py"
         PYTHONPATH="$("$bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
         export PYTHONPATH
         nice "$work/venv/bin/python" -m mutmut run --max-children "${CRA_MUTATION_JOBS:-1}" "$@"
