@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import resource
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from cra.storage.base import StorageHealth
 from cra.storage.memory import MemoryStorage
@@ -21,6 +24,26 @@ def file_size_limit(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+class OnceFailing:
+    """A system call that fails with EIO at the `at`th time, and then never again. `calls` counts."""
+
+    def __init__(self, call: Callable[..., Any], at: int) -> None:
+        self._call = call
+        self._at = at
+        self.calls = 0
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        self.calls += 1
+        if self.calls == self._at:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return self._call(*arguments, **options)
+
+    @property
+    def has_fired(self) -> bool:
+        """Whether it came to that."""
+        return self.calls >= self._at
 
 
 class AsyncMemory:

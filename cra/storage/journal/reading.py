@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import reduce
 from pathlib import Path
 from types import MappingProxyType
@@ -80,19 +80,23 @@ class Reader:
     def count(self, session_id: str) -> int:
         """How many events a session has. None of them is made."""
         total = 0
-        for part in self._parts(session_id):
-            counter = Expander(lines=False)
-            for records in part.records:
-                for record in _records_of(records):
-                    counter.feed(record)
-            total += counter.events + (part.lines[1].events if part.lines else 0)
+        with self._refusing():
+            for part in self._parts(session_id):
+                counter = Expander(lines=False)
+                for records in part.records:
+                    for record in _records_of(records):
+                        counter.feed(record)
+                total += counter.events + (part.lines[1].events if part.lines else 0)
         return total
 
     def count_all(self) -> int:
         """How many events there are. None of them is made."""
+        return self._patiently(self._count_all)
+
+    def _count_all(self) -> int:
         total = 0
         limits = self._limits()
-        for series in self._series().values():
+        for series in segments(self._folder).values():
             counter = Expander(lines=False)
             for segment in series:
                 limit, is_last = limits.get(segment.path), segment is series[-1]
@@ -110,15 +114,16 @@ class Reader:
 
     def head(self, session_id: str) -> Head | None:
         """Where the chain of a session that is open stands; None where it has no events, or has ended."""
-        for part in self._parts(session_id):
-            expander = Expander(part.heads)
-            for records in part.records:
-                for count, record in enumerate(_records_of(records)):
-                    expander.feed(record)
-                    if count % _AT_ONCE == 0:
-                        expander.discard()
-            if session_id in (heads := expander.heads()):
-                return heads[session_id]
+        with self._refusing():
+            for part in self._parts(session_id):
+                expander = Expander(part.heads)
+                for records in part.records:
+                    for count, record in enumerate(_records_of(records)):
+                        expander.feed(record)
+                        if count % _AT_ONCE == 0:
+                            expander.discard()
+                if session_id in (heads := expander.heads()):
+                    return heads[session_id]
         return None
 
     def anchor(self, session_id: str) -> Head | None:
@@ -140,17 +145,11 @@ class Reader:
     def _find_sessions(self) -> set[str]:
         found: set[str] = set()
         limits = self._limits()
-        for series in self._series().values():
+        for series in segments(self._folder).values():
             for segment in series:
                 is_last = segment is series[-1]
                 found |= self._indexes.of(segment, limits.get(segment.path), is_last=is_last).sessions()
         return found
-
-    def _series(self) -> dict[str, list[SegmentFile]]:
-        try:
-            return segments(self._folder)
-        except OSError as error:
-            raise self._error(error) from error
 
     def _heads_at_cuts(self, session_id: str, files: Mapping[str, TombstoneFile]) -> dict[str, Head]:
         """Where the session's chain stood when segments went, by their series. Raises `OSError`."""
@@ -170,13 +169,11 @@ class Reader:
 
     def _patiently(self, look: Callable[[], Found]) -> Found:
         """Look again where retention took a file that had just been there."""
-        for _ in range(_TRIES):
-            with suppress(FileNotFoundError):
-                return look()
-        try:
+        with self._refusing():
+            for _ in range(_TRIES):
+                with suppress(FileNotFoundError):
+                    return look()
             return look()
-        except OSError as error:
-            raise self._error(error) from error
 
     def _find_parts(self, session_id: str) -> list[_Part]:
         parts: list[_Part] = []
@@ -206,24 +203,31 @@ class Reader:
         return sorted(parts, key=lambda part: part.first)
 
     def _expand(self, parts: list[_Part]) -> Iterator[bytes]:
-        try:
-            for part in parts:
-                if part.lines is not None:
-                    yield _lines_of(*part.lines)
-                    continue
-                expander = Expander(part.heads)
+        for part in parts:
+            if part.lines is not None:
+                with self._refusing():
+                    lines = _lines_of(*part.lines)
+                yield lines
+                continue
+            expander = Expander(part.heads)
+            with self._refusing():
                 for records in part.records:
                     for count, record in enumerate(_records_of(records)):
                         expander.feed(record)
                         if count % _AT_ONCE == _AT_ONCE - 1 and (batch := expander.take(0)) is not None:
                             yield batch.data
-                if (batch := expander.take(0)) is not None:
-                    yield batch.data
-        except OSError as error:
-            raise self._error(error) from error
+            if (batch := expander.take(0)) is not None:
+                yield batch.data
 
-    def _error(self, error: OSError) -> StorageError:
-        return StorageError(f"the journal {os.fspath(self._folder)!r} cannot be read: {error.strerror}")
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Say what the system refuses as a `StorageError`."""
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(
+                f"the journal {os.fspath(self._folder)!r} cannot be read: {error.strerror}; check the disk and the permissions"
+            ) from error
 
 
 def _ends(path: Path, stretch: Stretch) -> tuple[bytes, bytes]:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from cra.testing import VirtualClock
 from cra.trace.jsonl import dump_line
 from tests.support.journals import NAME, files, frames
 from tests.support.records import RECORDS, definition, events, resolve, template
+from tests.support.storage import OnceFailing
 
 pytestmark = pytest.mark.usefixtures("twin")
 SESSION = definition(1)[0]
@@ -506,3 +508,50 @@ def test_a_journal_that_was_closed_is_on_the_disk(tmp_path: Path, monkeypatch: p
     assert len(segments) > 2
     assert {path.stat().st_ino for path in segments} <= synced
     assert tmp_path.stat().st_ino in synced
+
+
+READS: dict[str, Callable[[JournalStorage], Any]] = {
+    "anchor": lambda store: store.anchor(SESSION),
+    "count": lambda store: store.count(SESSION),
+    "count of all": lambda store: store.count(),
+    "events": lambda store: list(store.events(SESSION)),
+    "head": lambda store: store.head(SESSION),
+    "last": lambda store: store.last(SESSION, 1),
+    "sessions": lambda store: store.sessions(),
+}
+
+
+@pytest.mark.parametrize("call", ["listdir", "open", "pread"])
+@pytest.mark.parametrize("read", READS)
+def test_a_read_that_the_system_refuses_is_a_storage_error(
+    read: str, call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of its calls it is; and the next time it is read."""
+    at = 1
+    while True:
+        store = journal(tmp_path / str(at), max_bytes=1)
+        store.append_records(frames(events(("session.started", {})), template(7, 1, 1)))
+        store.append_records(frames(resolve("read", n=1, number=7, injected=[0])))
+        failing = OnceFailing(getattr(os, call), at)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, failing)
+            if (found := refused(lambda: READS[read](store))) is None and not failing.has_fired:
+                break
+        assert found is None or "cannot be read: Input/output error; check the disk" in found
+        READS[read](store)
+        store.close()
+        at += 1
+    store.close()
+    assert at > 1 or (read, call) in NOT_NEEDED
+
+
+NOT_NEEDED = {("anchor", "open"), ("anchor", "pread")}
+
+
+def refused(read: Callable[[], object]) -> str | None:
+    """What a `StorageError` says, if that is raised."""
+    try:
+        read()
+    except StorageError as error:
+        return error.message
+    return None
