@@ -37,7 +37,10 @@ class OnceFailing:
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         self.calls += 1
         if self.calls == self._at:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+            path = next((each for each in arguments if isinstance(each, (str, os.PathLike))), None)
+            raise OSError(
+                errno.EIO, os.strerror(errno.EIO), path
+            )  # as the system does, which names the path it was given
         return self._call(*arguments, **options)
 
     @property

@@ -271,6 +271,8 @@ class JournalStorage:
                 self._series.sync()
                 sync_folder(self.location)
             except OSError as error:
+                if error.filename is not None:  # it could not be opened, and no fsync has failed
+                    raise self._error("cannot be made durable", error) from error
                 self._poison = f"an fsync failed ({error.strerror}); what was stored before may not survive a power cut"
                 self._series.leave()
                 self._check_open()

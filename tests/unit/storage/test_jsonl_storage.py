@@ -20,7 +20,7 @@ from cra.storage.jsonl import JsonlStorage
 from cra.storage.lines import offset_of_line_end
 from cra.trace.jsonl import dump_line
 from cra.trace.verify import verify_file
-from tests.support.storage import file_size_limit
+from tests.support.storage import OnceFailing, file_size_limit
 
 
 @pytest.fixture
@@ -426,6 +426,24 @@ def test_a_durable_flush_syncs_every_written_file_once_and_the_folder_when_it_ch
     storage.flush(durable=True)
     storage.flush(durable=False)
     assert [] == synced
+
+
+@pytest.mark.parametrize("which", [1, 2])
+def test_what_cannot_be_opened_to_be_synced_is_synced_the_next_time(
+    which: int, store: Any, sessions: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that was closed for want of room, the folder: no fsync has failed, so nothing is lost, and the store goes on."""
+    storage = store(max_open=1)
+    storage.append(sessions.events(1, 1))
+    storage.append(sessions.events(2, 1))
+    with monkeypatch.context() as patch:
+        failing = OnceFailing(os.open, which)
+        patch.setattr(os, "open", failing)
+        with pytest.raises(StorageError, match=r"cannot be made durable: Input/output error"):
+            storage.flush(True)
+        assert which == failing.calls
+    assert storage.health().ok
+    storage.flush(True)
 
 
 def test_an_fsync_that_failed_poisons_every_later_durable_flush(

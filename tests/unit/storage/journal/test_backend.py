@@ -207,6 +207,26 @@ def test_after_a_failed_fsync_nothing_is_acknowledged(
     store.close()
 
 
+@pytest.mark.parametrize("which", [1, 2])
+def test_what_cannot_be_opened_to_be_synced_is_synced_the_next_time(
+    which: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A segment, the folder: no fsync has failed, so nothing is lost, and the journal goes on."""
+    store = journal(tmp_path, max_bytes=200)
+    store.append_records(frames(events()))
+    store.append_records(frames(events(n=1)))
+    with monkeypatch.context() as patched:
+        failing = OnceFailing(os.open, which)
+        patched.setattr(os, "open", failing)
+        with pytest.raises(StorageError, match="cannot be made durable: Input/output error"):
+            store.flush(durable=True)
+        assert which == failing.calls
+    assert store.health().ok
+    store.append_records(frames(events(n=2)))
+    store.flush(durable=True)
+    store.close()
+
+
 def test_a_disk_that_is_full_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The batch is not stored; the same batch is when there is room again."""
     store = journal(tmp_path)
@@ -535,7 +555,7 @@ def test_a_read_that_the_system_refuses_is_a_storage_error(
         failing = OnceFailing(getattr(os, call), at)
         with monkeypatch.context() as patch:
             patch.setattr(os, call, failing)
-            if (found := refused(lambda: READS[read](store))) is None and not failing.has_fired:
+            if (found := refused(READS[read], store)) is None and not failing.has_fired:
                 break
         assert found is None or "cannot be read: Input/output error; check the disk" in found
         READS[read](store)
@@ -548,10 +568,10 @@ def test_a_read_that_the_system_refuses_is_a_storage_error(
 NOT_NEEDED = {("anchor", "open"), ("anchor", "pread")}
 
 
-def refused(read: Callable[[], object]) -> str | None:
+def refused(read: Callable[[JournalStorage], object], store: JournalStorage) -> str | None:
     """What a `StorageError` says, if that is raised."""
     try:
-        read()
+        read(store)
     except StorageError as error:
         return error.message
     return None
