@@ -20,7 +20,7 @@ from typing import Final
 from cra.errors import InvalidTraceEvent, StorageError
 from cra.ids import UUID_PATTERN
 from cra.storage.base import StorageHealth
-from cra.storage.sqlite_file import connect, create_file, explain, pragma, prepare
+from cra.storage.sqlite_file import READ_ONLY, connect, create_file, explain, pragma, prepare
 from cra.trace.batch import Batch
 from cra.trace.event import GENESIS_HASH, Event
 from cra.trace.jsonl import dump_line, read_event
@@ -212,6 +212,10 @@ class SqliteStorage:
                 database.execute("COMMIT")
             except BaseException as error:
                 self._roll_back(database)
+                if (
+                    str(error) == READ_ONLY
+                ):  # where the file could not be opened for writing just then, too: not for ever
+                    self._disconnect()
                 if isinstance(error, sqlite3.Error):
                     raise explain(self.name, what, error) from error
                 raise

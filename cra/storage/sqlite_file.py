@@ -43,8 +43,10 @@ _SCHEMA: Final = (
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
+READ_ONLY: Final = "attempt to write a readonly database"
+"""SQLite's words for a file that it could open for reading alone; it tries that whatever kept it from writing."""
 _ADVICE: Final = {
-    "attempt to write a readonly database": "the file or its folder is read-only; change their permissions",
+    READ_ONLY: "the file or its folder is read-only; change their permissions",
     "database disk image is malformed": "the file is damaged; keep it, and save what is left with: sqlite3 FILE .recover",
     "database or disk is full": "make room on the disk",
     "disk I/O error": "check the disk, quotas and limits on the size of files",

@@ -283,6 +283,25 @@ def test_a_file_that_cannot_be_written_can_be_read(
         storage.append(sessions.events(0))
 
 
+def test_a_file_that_could_not_be_written_for_a_moment_is_opened_again(
+    store: Any, sessions: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite opens for reading what it could not open for writing, whatever the reason, and says so with the next write."""
+    store().close()
+
+    def connect(path: Path) -> sqlite3.Connection:
+        monkeypatch.setattr(sqlite, "connect", sqlite_file.connect)
+        return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+
+    monkeypatch.setattr(sqlite, "connect", connect)
+    storage = store()
+    with pytest.raises(StorageError, match="attempt to write a readonly database"):
+        storage.append(sessions.events(0))
+    storage.append(sessions.events(1))
+    storage.flush(durable=True)
+    assert 1 == storage.count()
+
+
 def test_a_damaged_file_is_an_error_and_not_healthy(store: Any, path: Path, sessions: Any) -> None:
     """Reading and `health` say so, and what to do; a large file is not read through."""
     storage = store()
