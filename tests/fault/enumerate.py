@@ -79,6 +79,8 @@ class Scene:
             here = self._place(store, base, f"{part}-recorded")
             calls, said = record(partial(PARTS[base], store, here), here)
             check_undisturbed(said)
+            for kind in workloads.TOUCHED[store, base]:
+                assert any(kind in call.text for call in calls), f"{store}/{base} makes no call on any *{kind}"
             result_of(partial(_judge, store, here, self._said(store, base, said)))
             shutil.rmtree(here)
             faults = [Fault(call, effect) for call in calls for effect in call.effects]

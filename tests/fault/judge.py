@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import cra
+from conformance import journal as second_reader
 from cra import resolver as resolver_module
 from cra.storage.base import StorageBackend
 from cra.storage.journal.backend import JournalStorage
@@ -23,7 +24,9 @@ from cra.storage.journal.names import tombstones
 from cra.storage.journal.verify import verify_journal
 from cra.storage.jsonl import SUFFIX, JsonlStorage
 from cra.storage.sqlite import SqliteStorage
+from cra.trace.checkup import check
 from cra.trace.event import Event
+from cra.trace.jsonl import dump_line
 from cra.trace.ring_folder import DAMAGED, RING
 from tests.fault.calls import Fault, Said
 from tests.support.crashes import ATLAS
@@ -32,6 +35,7 @@ LEVELS = ("stored", "durable")
 _RING_BYTES = 64 * 1024
 _OPEN: dict[str, Any] = {"journal": JournalStorage, "jsonl": JsonlStorage, "sqlite": SqliteStorage}
 _REFUSED = (("refused", "stored"), ("refused", "durable"))
+_HARMLESS = ("leftover",)  # a ring that its process had not finished making
 _OUTCOMES = ("action.executed", "action.failed")
 
 
@@ -108,6 +112,11 @@ def judge(kind: str, folder: Path, said: Sequence[Said]) -> int:
     for session_id, events in first.events.items():
         assert events == again.events[session_id], f"{session_id} is another after it was opened once more"
     _check_files(kind, folder)
+    if kind == "journal":
+        lines = second_reader.read(folder / "trace")
+        for session_id, events in again.events.items():
+            found = [dump_line(event).decode() for event in events]
+            assert found == lines[session_id], f"{session_id} is another to the second reader"
     return sum(map(len, again.events.values()))
 
 
@@ -206,6 +215,8 @@ def _check_without_rings(kind: str, folder: Path, stored: list[Promise]) -> None
 
 def _check_files(kind: str, folder: Path) -> None:
     data = folder / "trace"
+    odd = [problem for problem in check(data).problems if problem.code not in _HARMLESS]
+    assert not odd, odd
     rings = [name for name in os.listdir(folder / "trace.ring") if RING in name or DAMAGED in name]
     assert not rings, f"rings were left or set aside: {rings}"
     if kind == "journal":

@@ -25,7 +25,6 @@ from cra.storage.journal.names import SEGMENT, segments
 from cra.storage.journal.retention import Retention
 from cra.storage.journal.series import Rotation
 from cra.storage.jsonl import JsonlStorage
-from cra.storage.lines import TORN
 from cra.storage.sqlite import SqliteStorage
 from cra.testing import SeededIds, VirtualClock
 from cra.trace.repair import repair
@@ -40,6 +39,18 @@ _CHECKPOINT_BYTES = 20_000
 _OPEN_FILES = 2
 _KEPT_SECONDS = 60
 _LONG = " and more of it" * 60
+TOUCHED = {
+    ("journal", "work"): (".segment", ".zst", ".index", ".gone", ".lock", ".ring", ".defs"),
+    ("journal", "recovery"): (".segment", ".segment.torn", ".zst", ".lock", ".ring", ".defs"),
+    ("journal", "repair"): (".segment", ".segment.torn", ".lock", ".ring", ".defs"),
+    ("jsonl", "work"): (".trace.jsonl", ".ring", ".defs"),
+    ("jsonl", "recovery"): (".trace.jsonl", ".jsonl.torn", ".ring", ".defs"),
+    ("jsonl", "repair"): (".trace.jsonl", ".jsonl.torn", ".ring", ".defs"),
+    ("sqlite", "work"): ("/trace>", "-wal", "-shm", ".ring", ".defs"),
+    ("sqlite", "recovery"): ("/trace>", "-wal", "-shm", ".ring", ".defs"),
+    ("sqlite", "repair"): ("/trace>", "-wal", "-shm", ".ring", ".defs"),
+}
+"""The kinds of files that each part has to make calls on, or it is not what it is for."""
 T = TypeVar("T")
 
 
@@ -352,8 +363,3 @@ def leave(kind: str, folder: Path) -> list[Said]:
 def copy(template: Path, folder: Path) -> None:
     """What was left, for one more to open."""
     shutil.copytree(template, folder, symlinks=True)
-
-
-def torn_files(folder: Path) -> list[str]:
-    """What was set aside of torn ends."""
-    return sorted(path.name for path in folder.rglob("*" + TORN))
