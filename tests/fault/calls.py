@@ -145,8 +145,8 @@ def perform(work: Work, options: Callable[[str], Sequence[str] | None] = lambda 
         except TimeoutError:
             said.append(("hangs",))
             os.kill(child, signal.SIGKILL)
-        except ConnectionResetError:
-            pass  # killed with something unread
+        except (ConnectionResetError, BrokenPipeError):
+            pass  # it was killed while a thread waited
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         for thread, (process, output) in traces.items():
             process.wait(_PATIENCE)
@@ -156,7 +156,7 @@ def perform(work: Work, options: Callable[[str], Sequence[str] | None] = lambda 
 
 
 def _attach(number: str, output: str, options: Sequence[str]) -> subprocess.Popen[bytes]:
-    """strace on one thread, once it has it."""
+    """strace on one thread, once it has it; it ends by itself where the thread is gone."""
     process = subprocess.Popen(
         ["strace", "-p", number, "-y", "-s", "0", "-o", output, *options],
         stdin=subprocess.DEVNULL,
@@ -165,7 +165,7 @@ def _attach(number: str, output: str, options: Sequence[str]) -> subprocess.Pope
     )
     assert process.stderr is not None
     told = process.stderr.readline()
-    if b"attached" not in told:
+    if b"attached" not in told and b"No such process" not in told:
         process.kill()
         raise RuntimeError(f"strace cannot be had: {told.decode()}")
     return process
