@@ -14,7 +14,7 @@ while read -r mutant rest; do
     fi
     mutants=$((mutants + 1))
 done <<'END'
-half-batches --store jsonl --part work --call write
+half-batches --store jsonl --part work --call write --thin 2
 believed-fsyncs --store sqlite --part work --call fdatasync --thin 4
 forgotten-rings --store journal --part recovery --thin 1000
 END
