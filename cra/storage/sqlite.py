@@ -20,7 +20,8 @@ from typing import Final
 from cra.errors import InvalidTraceEvent, StorageError
 from cra.ids import UUID_PATTERN
 from cra.storage.base import StorageHealth
-from cra.storage.sqlite_file import READ_ONLY, connect, create_file, explain, pragma, prepare
+from cra.storage.journal.series import sync_folder
+from cra.storage.sqlite_file import FAILED_IO, READ_ONLY, connect, create_file, explain, pragma, prepare
 from cra.trace.batch import Batch
 from cra.trace.event import GENESIS_HASH, Event
 from cra.trace.jsonl import dump_line, read_event
@@ -189,9 +190,9 @@ class SqliteStorage:
 
     def _note_failure(self, error: BaseException | None) -> bool:
         """Whether it may have been an fsync that failed, after which none is believed. A full disk or a lock is none."""
-        if str(error) != "disk I/O error":
+        if str(error) != FAILED_IO:
             return False
-        self._poison = f"writing to the disk failed ({error}); what was stored before may not survive a power cut"
+        self._poison = _poison(error)
         return True
 
     def _check_open(self) -> None:
@@ -241,10 +242,12 @@ class SqliteStorage:
             return self._database
         self._disconnect()
         try:
-            create_file(self._path)
+            if create_file(self._path):
+                self._sync_names()
             database = connect(self._path)
             try:
                 prepare(database, self.name)
+                self._sync_names()  # now there is a log, too
                 # Done here instead, since SQLite tells nobody when it fails.
                 database.execute("PRAGMA wal_autocheckpoint = 0")
             except BaseException:
@@ -254,6 +257,18 @@ class SqliteStorage:
             raise explain(self.name, "cannot be opened", error) from error
         self._database, self._file = database, _identity(self._path)
         return database
+
+    def _sync_names(self) -> None:
+        """Bring the names of the file and of its log to the disk, before SQLite does: it tells nobody when that fails, and after
+        that no other sync is to be believed. Raises `OSError`."""
+        try:
+            sync_folder(self._path.parent)
+        except PermissionError:
+            os.sync()  # the folder may be used, and not be read
+        except OSError as error:
+            if error.filename is None:
+                self._poison = _poison(error.strerror)
+            raise
 
     def _disconnect(self) -> None:
         if self._database is not None:
@@ -277,6 +292,10 @@ class SqliteStorage:
             return read_event(line)
         except InvalidTraceEvent as error:
             raise StorageError(f"storage '{self.name}', event {sequence} of session {session_id}: {error}") from error
+
+
+def _poison(reason: object) -> str:
+    return f"writing to the disk failed ({reason}); what was stored before may not survive a power cut"
 
 
 def _session_ids(batch: Sequence[Event]) -> list[str]:

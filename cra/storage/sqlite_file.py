@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -45,21 +44,26 @@ _SCHEMA: Final = (
 )
 READ_ONLY: Final = "attempt to write a readonly database"
 """SQLite's words for a file that it could open for reading alone; it tries that whatever kept it from writing."""
+FAILED_IO: Final = "disk I/O error"
+"""Its words for any call that failed, an fsync among them."""
 _ADVICE: Final = {
     READ_ONLY: "the file or its folder is read-only; change their permissions",
     "database disk image is malformed": "the file is damaged; keep it, and save what is left with: sqlite3 FILE .recover",
     "database or disk is full": "make room on the disk",
-    "disk I/O error": "check the disk, quotas and limits on the size of files",
+    FAILED_IO: "check the disk, quotas and limits on the size of files",
     "file is not a database": "name another file, or move this one away",
     "unable to open database file": "check that the folder is there, and the permissions of both",
 }
 
 
-def create_file(path: Path) -> None:
-    """Make an empty file for its owner's eyes where there is none. Raises `OSError`."""
+def create_file(path: Path) -> bool:
+    """Make an empty file for its owner's eyes where there is none; whether one was made. Raises `OSError`."""
     # SQLite would make it readable by all. An existing file must not be opened here: to close it drops SQLite's locks on it.
-    with suppress(FileExistsError):
+    try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, _FILE_MODE))
+    except FileExistsError:
+        return False
+    return True
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -23,6 +24,7 @@ from cra.storage import sqlite, sqlite_file
 from cra.storage.memory import MemoryStorage
 from cra.storage.sqlite import SqliteStorage
 from cra.trace.jsonl import dump_line
+from tests.support.storage import OnceFailing
 
 ROOT = Path(__file__).parents[3]
 
@@ -560,6 +562,67 @@ def test_a_sync_that_failed_poisons_every_later_durable_flush(
     storage.flush(durable=False)
     assert (False, 2) == (storage.health().ok, len(storage.health().details))
     assert 2 == storage.count()
+
+
+def test_the_names_of_file_and_log_are_on_the_disk_before_anything_is_stored(
+    store: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite syncs them as well, with what is stored, and says nothing where that fails."""
+    there: list[list[str]] = []
+    real = os.fsync
+
+    def note(file: int) -> None:
+        assert str(path.parent) == os.readlink(f"/proc/self/fd/{file}")
+        there.append(sorted(os.listdir(path.parent)))
+        real(file)
+
+    monkeypatch.setattr(os, "fsync", note)
+    storage = store()
+    assert [["audit.db"], ["audit.db", "audit.db-shm", "audit.db-wal"]] == there
+    storage.close()
+    store()
+    assert ["audit.db", "audit.db-shm", "audit.db-wal"] == there[2]
+    assert 3 == len(there)
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_names_that_cannot_be_synced_poison_every_durable_flush(
+    at: int, store: Any, path: Path, sessions: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it is opened, and when somebody has deleted the file and it is begun again."""
+    storage = store()
+    path.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", OnceFailing(os.fsync, at))
+        with pytest.raises(StorageError, match="cannot be opened: Input/output error"):
+            storage.append(sessions.events(0))
+    storage.append(sessions.events(0))
+    for _ in range(2):
+        with pytest.raises(
+            StorageError, match=r"writing to the disk failed \(Input/output error\); .* create a new Resolver"
+        ):
+            storage.flush(durable=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", OnceFailing(os.fsync, 1))
+        with pytest.raises(StorageError, match="cannot be opened: Input/output error"):
+            store()
+
+
+def test_in_a_folder_that_may_not_be_read_everything_is_synced(
+    store: Any, sessions: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Since it cannot be opened to sync it alone."""
+    synced: list[bool] = []
+
+    def refuse(_: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "folder")
+
+    monkeypatch.setattr(sqlite, "sync_folder", refuse)
+    monkeypatch.setattr(os, "sync", lambda: synced.append(True))
+    storage = store()
+    storage.append(sessions.events(0))
+    storage.flush(durable=True)
+    assert [True, True] == synced
 
 
 @pytest.mark.parametrize(("message", "healthy"), [("disk I/O error", False), ("database or disk is full", True)])
