@@ -25,7 +25,7 @@ from cra.storage.journal.compression import Content, damaged
 from cra.storage.journal.holes import Indexed, find_hole, has_holes
 from cra.storage.journal.index import LinesPlace, Stretch
 from cra.storage.journal.indexes import Indexes
-from cra.storage.journal.names import SegmentFile, TombstoneFile, look, segments, tombstones
+from cra.storage.journal.names import TombstoneFile, look, segments, tombstones
 from cra.storage.journal.tombstones import Tombstone, read_tombstone
 from cra.trace.open_work import OpenWork
 
