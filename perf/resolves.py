@@ -50,6 +50,22 @@ def resolve_journal(count: int) -> Histogram:
         return paced(lambda: session.resolve(GOAL), resolver, count, 5_000)
 
 
+def _timers(name: str, text: str, timing: cra.Timing | None) -> None:
+    @latency(name, text)
+    def run(count: int) -> Histogram:
+        with runtime(timing=timing) as resolver:
+            session = session_of(resolver)
+            return paced(lambda: session.resolve(GOAL), resolver, count, 5_000)
+
+
+_timers("resolve untimed", "golden atlas, no timers at all", None)
+_timers(
+    "resolve timed",
+    "the same, a heartbeat every 50 ms, sessions that end by the clock",
+    cra.Timing(heartbeat_seconds=0.05),
+)
+
+
 @latency("resolve idle", "golden atlas, worker idle: it has caught up before every call")
 def resolve_idle(count: int) -> Histogram:
     with runtime() as resolver:
@@ -120,7 +136,7 @@ _threads(4)
 _threads(16)
 
 
-def limited(limits: int) -> dict[str, Any]:
+def limited(limits: int, key: str = "session") -> dict[str, Any]:
     """An atlas of five actions, all allowed, each under so many rate limits."""
     policies: list[dict[str, Any]] = [{"policy_id": "all", "type": "allow", "actions": ["*"]}]
     policies += [
@@ -128,7 +144,7 @@ def limited(limits: int) -> dict[str, Any]:
             "policy_id": f"limit-{n}",
             "type": "rate_limit",
             "actions": ["*"],
-            "parameters": {"max_calls": 1_000, "window_seconds": 3_600, "key": "session"},
+            "parameters": {"max_calls": 1_000_000, "window_seconds": 3_600, "key": key},
         }
         for n in range(limits)
     ]

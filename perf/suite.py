@@ -3,5 +3,5 @@
 from perf import resolves  # noqa: F401
 
 # isort: split
-from perf import operations, stores, throughput  # noqa: F401
+from perf import operations, shared, stores, throughput  # noqa: F401
 from perf.cases import CASES as CASES

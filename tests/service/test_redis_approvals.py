@@ -18,7 +18,7 @@ import pytest
 import cra
 from cra.shared.approvals import SharedApprovals
 from cra.shared.redis import RedisApprovals
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer, own_server
 
 PATIENCE = 30.0
 ATLAS = {
@@ -37,7 +37,7 @@ ATLAS = {
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:
-    own = RedisServer(tmp_path)
+    own = own_server(tmp_path)
     own.start()
     yield own
     own.stop()

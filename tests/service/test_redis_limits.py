@@ -21,7 +21,7 @@ from cra.carp.policy import Limit
 from cra.shared.limits import CannotCount, SharedLimits, SharedLimitsAway
 from cra.shared.redis import RedisLimits
 from cra.timing.rate_limit import Charge, LimitReached, SlidingWindows
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer, own_server
 
 SECOND = 10**9
 HOUR = 3600 * SECOND
@@ -30,7 +30,7 @@ HOUR = 3600 * SECOND
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """One server for the tests that leave it alone; each has a namespace of its own."""
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server = own_server(tmp_path_factory.mktemp("redis"))
     server.start()
     yield server
     server.stop()
@@ -39,7 +39,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:
     """A server of the test's own."""
-    own = RedisServer(tmp_path)
+    own = own_server(tmp_path)
     own.start()
     yield own
     own.stop()

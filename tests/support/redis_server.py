@@ -8,9 +8,11 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.support.services import missing
-
 PATIENCE = 30.0
+
+
+class ServerMissing(Exception):
+    """There is no program to start."""
 
 
 class RedisServer:
@@ -19,7 +21,7 @@ class RedisServer:
     def __init__(self, folder: Path) -> None:
         binary = shutil.which("redis-server") or shutil.which("valkey-server")
         if binary is None:
-            missing("no redis-server or valkey-server is installed")
+            raise ServerMissing("no redis-server or valkey-server is installed")
         self._binary = binary
         self._folder = folder
         self._socket = folder / "r.sock"
@@ -60,3 +62,13 @@ class RedisServer:
         if self.process is not None and self.process.poll() is None:
             self.hang(on=False)
             self.kill()
+
+
+def own_server(folder: Path) -> RedisServer:
+    """A server for a test; where there is none to start, the test is skipped, and in CI it fails."""
+    from tests.support.services import missing
+
+    try:
+        return RedisServer(folder)
+    except ServerMissing as error:
+        missing(str(error))
