@@ -40,7 +40,7 @@ class Fault:
             self.count += 1
             if self.count != self.at:
                 return operation(*arguments, **options)
-            if self.moment == "middle" and operation.__name__ == "_write_all":
+            if self.moment == "middle" and operation.__name__ == "write_all":
                 handle, data = arguments
                 operation(handle, data[: len(data) // 2])
             if self.moment == "after":
@@ -53,7 +53,7 @@ class Fault:
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Into everything that changes a file while a folder is repaired."""
         for owner, name in (
-            (jsonl, "_write_all"),
+            (jsonl, "write_all"),
             (os, "fsync"),
             (os, "ftruncate"),
             (os, "truncate"),
