@@ -14,7 +14,7 @@ from typing import Annotated, cast
 import typer
 
 import cra
-from cra.cli import atlas, bench, conformance, doctor, resolve, trace
+from cra.cli import atlas, bench, conformance, doctor, fuzz, resolve, trace
 from cra.cli.terminal import OutputFailed, ReaderGone, complain, say, say_json
 from cra.errors import CRAError
 
@@ -50,6 +50,7 @@ app.add_typer(atlas.app, name="atlas")
 app.add_typer(trace.app, name="trace")
 app.command()(bench.bench)
 app.add_typer(conformance.app, name="conformance")
+app.command()(fuzz.fuzz)
 app.command()(doctor.doctor)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -22,6 +23,7 @@ from rich.text import Text
 from cra.cli import layout
 
 PROGRESS_AFTER_SECONDS = 1.0
+TOLD_EVERY_SECONDS = 10.0
 
 
 class ReaderGone(Exception):
@@ -180,3 +182,21 @@ def working(description: str) -> Iterator[Callable[[int, int], None]]:
             late.join()
         if bar.live.is_started:
             bar.stop()
+
+
+@contextmanager
+def telling() -> Iterator[Callable[[str], None]]:
+    """A function that tells on stderr how far the work is: one line that changes on a terminal, a line every ten seconds elsewhere."""
+    console = _console(stderr=True)
+    last = time.monotonic() if not console.is_terminal else 0.0
+
+    def tell(text: str) -> None:
+        nonlocal last
+        if console.is_terminal:
+            status.update(clean(text))
+        elif time.monotonic() - last >= TOLD_EVERY_SECONDS:
+            last = time.monotonic()
+            complain(text)
+
+    with console.status("") as status:
+        yield tell

@@ -13,11 +13,16 @@ from cra.fuzzing.registry import MODULES
 from cra.fuzzing.worlds import World, worlds
 
 _CONTEXT: Final = 120
+_PARTED: Final = 40
 _IDENTITIES: Final = re.compile(r"0x[0-9a-f]+|[0-9]+|'[^']*'")
 
 
 class Disagreement(AssertionError):
-    """The compiled implementation and the reference say different things of one input."""
+    """The compiled implementation and the reference say different things of one input; `parted` is what comes before they part."""
+
+    def __init__(self, message: str, parted: str) -> None:
+        super().__init__(message)
+        self.parted = parted
 
 
 class Harness:
@@ -38,7 +43,7 @@ class Harness:
         answers = [self._answer(*place, data) for place in self._places]
         for other in answers[1:]:
             if other != answers[0]:
-                raise Disagreement(_difference(self.implementations, answers))
+                raise Disagreement(*_difference(self.implementations, answers))
         return answers[0].startswith("answered")
 
     def _answer(self, world: World, target: Any, error_type: type[Exception], data: bytes) -> str:
@@ -57,12 +62,12 @@ def refusal(error: Any) -> tuple[Any, ...]:
     return type(error).__name__, error.code, error.message, error.path
 
 
-def _difference(names: tuple[str, ...], answers: list[str]) -> str:
-    """Both answers from a little before where they part."""
+def _difference(names: tuple[str, ...], answers: list[str]) -> tuple[str, str]:
+    """Both answers from a little before where they part, and that little."""
     at = next((at for at, pair in enumerate(zip(*answers)) if len(set(pair)) > 1), min(map(len, answers)))
     begin = max(0, at - _CONTEXT)
     shown = (f"{name}: {answer[begin : at + _CONTEXT]}" for name, answer in zip(names, answers))
-    return f"the answers part at character {at}\n" + "\n".join(shown)
+    return f"the answers part at character {at}\n" + "\n".join(shown), answers[0][max(0, at - _PARTED) : at]
 
 
 def shape(message: str) -> str:
