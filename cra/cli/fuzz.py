@@ -36,11 +36,20 @@ def fuzz(
     ] = DEFAULT_SECONDS,
     out: Annotated[
         Path | None,
-        typer.Option(help="Corpus, crashes and log go there; fuzz-out/TARGET where none is given.", metavar="DIR", file_okay=False),
+        typer.Option(
+            help="Corpus, crashes and log go there; fuzz-out/TARGET where none is given.",
+            metavar="DIR",
+            file_okay=False,
+        ),
     ] = None,
     corpus: Annotated[
         list[Path] | None,
-        typer.Option(help="Inputs to begin with, besides the seeds. May be repeated.", exists=True, file_okay=False, metavar="DIR"),
+        typer.Option(
+            help="Inputs to begin with, besides the seeds. May be repeated.",
+            exists=True,
+            file_okay=False,
+            metavar="DIR",
+        ),
     ] = None,
     package: Annotated[
         Path | None,
@@ -84,14 +93,18 @@ def fuzz(
 
 def _checked_package(package: Path) -> str:
     if not (package / "cra" / "__init__.py").is_file():
-        raise typer.BadParameter(f"{package} holds no copy of cra; python -m fuzz build makes one", param_hint="--package")
+        raise typer.BadParameter(
+            f"{package} holds no copy of cra; python -m fuzz build makes one", param_hint="--package"
+        )
     return str(package.absolute())
 
 
 def _show_targets(as_json: bool) -> int:
     targets = all_targets()
     if as_json:
-        say_json({"targets": [{"name": each.name, "about": each.about, "max_bytes": each.max_bytes} for each in targets]})
+        say_json(
+            {"targets": [{"name": each.name, "about": each.about, "max_bytes": each.max_bytes} for each in targets]}
+        )
         return 0
     say_table(
         f"Targets ({len(targets)})",

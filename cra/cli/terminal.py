@@ -186,7 +186,7 @@ def working(description: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def telling() -> Iterator[Callable[[str], None]]:
-    """A function that tells on stderr how far the work is: one line that changes on a terminal, a line every ten seconds elsewhere."""
+    """A function that tells on stderr how far the work is: a line that changes on a terminal, one every ten seconds elsewhere."""
     console = _console(stderr=True)
     last = time.monotonic() if not console.is_terminal else 0.0
 

@@ -38,7 +38,13 @@ def manifest() -> dict[str, Any]:
                 "keywords": ["stale", "Straße"],
                 "risk_tiers": ["low"],
             },
-            {"context_id": "all", "name": "All", "content": "Always.", "inject_mode": "always", "conditions": {"agents": ["b*"]}},
+            {
+                "context_id": "all",
+                "name": "All",
+                "content": "Always.",
+                "inject_mode": "always",
+                "conditions": {"agents": ["b*"]},
+            },
         ],
         "dependencies": {},
         "metadata": {},
@@ -64,13 +70,30 @@ def policies() -> list[dict[str, Any]]:
             "policy_id": "no-big-payments",
             "type": "deny",
             "actions": ["desk.pay"],
-            "conditions": {"parameters": {"properties": {"amount": {"type": "number", "minimum": 100}}, "required": ["amount"]}},
+            "conditions": {
+                "parameters": {"properties": {"amount": {"type": "number", "minimum": 100}}, "required": ["amount"]}
+            },
             "reason": "too much",
         },
         {"policy_id": "ask-first", "type": "require_approval", "actions": ["desk.delete"]},
-        {"policy_id": "few-calls", "type": "rate_limit", "actions": ["*"], "parameters": {"max_calls": 20, "window_seconds": 3600}},
-        {"policy_id": "spend", "type": "budget", "actions": ["desk.pay"], "parameters": {"max_cost": 9.5, "cost_field": "amount"}},
-        {"policy_id": "scoped", "type": "scope", "actions": ["desk.close"], "parameters": {"required_scopes": ["write"]}},
+        {
+            "policy_id": "few-calls",
+            "type": "rate_limit",
+            "actions": ["*"],
+            "parameters": {"max_calls": 20, "window_seconds": 3600},
+        },
+        {
+            "policy_id": "spend",
+            "type": "budget",
+            "actions": ["desk.pay"],
+            "parameters": {"max_cost": 9.5, "cost_field": "amount"},
+        },
+        {
+            "policy_id": "scoped",
+            "type": "scope",
+            "actions": ["desk.close"],
+            "parameters": {"required_scopes": ["write"]},
+        },
     ]
 
 

@@ -66,13 +66,13 @@ class CrashFolder:
 
 
 def python_reason(error: BaseException) -> tuple[str, str]:
-    """What makes an exception the same crash as another (its type, its shape, the innermost places in this package), and its text."""
+    """What makes an exception the same crash as another (type, shape, the innermost places in this package), and its text."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if _OWN in f.filename and not f.filename.endswith(_NOT_TELLING)]
     where = [f"{frame.filename.rpartition(_OWN)[2]}:{frame.name}" for frame in own[-_INNERMOST:]]
     what = shape(str(error).partition("\n")[2 if isinstance(error, Disagreement) else 0])[:_SHOWN] if not where else ""
     if isinstance(error, AssertionError) and not isinstance(error, Disagreement):
-        what = shape(str(error))[:_SHOWN]
+        what = shape(str(error))[:_SHOWN]  # where it is expected says little
     details = "".join(traceback.format_exception(error))
     if isinstance(error, Disagreement):
         what, details = shape(error.parted), details + f"\n{error}"
@@ -85,4 +85,6 @@ def native_reason(output: str) -> tuple[str, str]:
     if kind is None:
         return "the process died", output
     frames = [name for name in _NATIVE_FRAME.findall(output[kind.start() :]) if not name.startswith("__")]
-    return "\n".join((kind[1], *frames[:_INNERMOST])), output[kind.start() :] + f"\n{kind[1]} in {frames[0] if frames else '?'}"
+    return "\n".join((kind[1], *frames[:_INNERMOST])), output[
+        kind.start() :
+    ] + f"\n{kind[1]} in {frames[0] if frames else '?'}"

@@ -1,7 +1,7 @@
 """The process that fuzzes: one target under Atheris, until its time is over. Started by `cra.fuzzing.run`, never imported by it.
 
-What a target raises is kept as a crash, and fuzzing goes on: a crash of native code alone ends the process. Once a second a line of
-JSON tells how far it is.
+What a target raises is kept as a crash, and fuzzing goes on: a crash of native code alone ends the process. Once a second a line
+of JSON tells how far it is.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import os
 import sys
 import time
 from pathlib import Path
+from random import Random
 from typing import IO, Any, Final
 
 import msgspec
 
 from cra.fuzzing.crashes import CrashFolder, python_reason
 from cra.fuzzing.harness import Harness
+from cra.fuzzing.mutations import mutate
 from cra.fuzzing.target import dictionary
 
 BOOTSTRAP: Final = """
@@ -29,8 +31,8 @@ with atheris.instrument_imports(include=["cra"]):
     engine = Engine(arguments[1])
 engine.fuzz(atheris)
 """
-"""What is run with `python -c`, since what is to be instrumented must not have been imported before: a folder to import from first,
-or nothing, and an `Order` as JSON."""
+"""What is run with `python -c`, since what is to be instrumented must not have been imported before. Its arguments are a folder
+to import from first, or nothing, and an `Order` as JSON."""
 SEEDS: Final = "seeds"
 CORPUS: Final = "corpus"
 CRASHES: Final = "crashes"
@@ -41,7 +43,7 @@ _RSS_MB: Final = 2048
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What to fuzz: `seconds` long, in the folder `out`, with the inputs in the folders `corpora` besides. Its progress goes to the
+    """What to fuzz: `seconds` long, in the folder `out`, with the inputs in the folders `corpora` besides. Progress goes to the
     descriptor `tell`. `seed` 0 draws one."""
 
     target: str
@@ -78,7 +80,16 @@ class Engine:
         """Never returns: the process ends with the fuzzing."""
         for name in (CORPUS, ARTIFACTS):
             (self._out / name).mkdir(parents=True, exist_ok=True)
-        atheris.Setup(self._arguments(), self._one)
+        notation = self._harness.target.notation
+
+        def mutated(data: bytes, most: int, seed: int) -> bytes:
+            rng = Random(seed)
+            found = mutate(data, notation, rng) if rng.randrange(2) else None
+            if found is None or len(found) > most:
+                found = bytes(atheris.Mutate(data, most))
+            return found
+
+        atheris.Setup(self._arguments(), self._one, **({} if notation == "bytes" else {"custom_mutator": mutated}))
         atheris.Fuzz()
 
     def _one(self, data: bytes) -> None:

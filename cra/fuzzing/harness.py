@@ -18,7 +18,7 @@ _IDENTITIES: Final = re.compile(r"0x[0-9a-f]+|[0-9]+|'[^']*'")
 
 
 class Disagreement(AssertionError):
-    """The compiled implementation and the reference say different things of one input; `parted` is what comes before they part."""
+    """The implementations say different things of one input; `parted` is what comes before they part."""
 
     def __init__(self, message: str, parted: str) -> None:
         super().__init__(message)

@@ -20,9 +20,8 @@ _MARKS: Final[tuple[tuple[bytes, Instrumentation], ...]] = (
 SENTENCES: Final[dict[Instrumentation, str]] = {
     "address": "compiled half: instrumented, for coverage and by AddressSanitizer",
     "coverage": "compiled half: instrumented for coverage, without a sanitizer",
-    "none": "compiled half: not instrumented (coverage is that of the Python code; python -m fuzz build in a checkout makes one that is)",
-    "absent": "compiled half: not there, or not asked for; the reference is fuzzed alone",
-}
+    "none": "compiled half: not instrumented, so that coverage is that of the Python code; python -m fuzz build makes one that
+    is", "absent": "compiled half: not there, or not asked for; the reference is fuzzed alone", }
 
 
 def instrumentation(folder: str | os.PathLike[str] | None = None) -> Instrumentation:
@@ -45,10 +44,13 @@ def environment(kind: Instrumentation) -> dict[str, str]:
     if kind in ("none", "absent"):
         return {}
     spec = importlib.util.find_spec("atheris")
-    assert spec is not None and spec.origin is not None
+    assert spec is not None  # or fuzzing would not have begun
+    assert spec.origin is not None
     library = Path(spec.origin).parent.parent / _LIBRARY
     if not library.is_file():
-        raise FileNotFoundError(f"Atheris was built without {_LIBRARY}; install its wheel, or use a build without sanitizers")
+        raise FileNotFoundError(
+            f"Atheris was built without {_LIBRARY}; install its wheel, or use a build without sanitizers"
+        )
     found = {"LD_PRELOAD": str(library)}
     if kind == "address":
         # Python's own allocator would hide what is written beyond a small object.

@@ -24,7 +24,7 @@ import msgspec
 
 from cra.fuzzing import native
 from cra.fuzzing.crashes import Crash, CrashFolder, native_reason
-from cra.fuzzing.engine import ARTIFACTS, BOOTSTRAP, CORPUS, CRASHES, SEEDS, Order, Told
+from cra.fuzzing.engine import ARTIFACTS, BOOTSTRAP, CRASHES, SEEDS, Order, Told
 from cra.fuzzing.native import Instrumentation
 from cra.fuzzing.registry import find_target
 from cra.fuzzing.scratch import scratch_of_child
@@ -112,7 +112,9 @@ def run(
             break
         kept = _keep_artifacts(folder / ARTIFACTS, crashes, process.output())
         if not kept and not process.has_told:
-            raise NoEngine(f"the fuzzer ended with code {code} before its first input; its last words are in {folder / LOG}")
+            raise NoEngine(
+                f"the fuzzer ended with code {code} before its first input; its last words are in {folder / LOG}"
+            )
         if not kept and code < 0 and not crashes.list():
             raise NoEngine(f"the fuzzer was ended by signal {-code}; see {folder / LOG}")
     found = tuple(crashes.list())

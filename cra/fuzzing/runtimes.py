@@ -1,4 +1,5 @@
-"""A runtime for one input: in memory, with a clock and ids of its own, a ring that is quickly made, and the atlas that all share."""
+"""A runtime for one input: in memory, with a clock and ids of its own, a ring that is quickly made, and the atlas that all
+share."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ from typing import Final
 
 _MEMORY: Final = "/dev/shm"
 _VARIABLE: Final = "CRA_FUZZ_SCRATCH"
-"""`<pid> <path>`: where the folder is, for the other copy of the package in the process; `*` is whichever process sees it, for who
-starts one that is not to leave anything behind."""
+"""`<pid> <path>`: where the folder is, for the other copy of the package in the process; `*` is whichever process sees it, for
+who starts one that is not to leave anything behind."""
 
 
 @contextmanager

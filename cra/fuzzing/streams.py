@@ -15,8 +15,10 @@ _BLOCKS: Final = [
     (f'{{"block_id":"{name}","priority":1}}', f'{{"block_id":"{name}","reason":"token_budget"}}') for name in "xy"
 ]
 TOKENS: Final = (
-    b"\x01\x01\x01\x00", b"\x01\x03\x02\x00", b"\x02\x00\x00\x00", b"\x02\x03\x01\x00\x01\x00", b"\x03\x00\x00\x00", b"\x04\x00\x00\x00",
-    b"\xff\xff\xff\xff", b"\x00" * 8, b"\x0f\x00\x0d\x00\x00\x00session.started", b"session.ended", b'{"a":1}', b"partial", b"allow",
+    b"\x01\x01\x01\x00", b"\x01\x03\x02\x00", b"\x02\x00\x00\x00", b"\x02\x03\x01\x00\x01\x00", b"\x03\x00\x00\x00",
+    b"\x04\x00\x00\x00",
+    b"\xff\xff\xff\xff", b"\x00" * 8, b"\x0f\x00\x0d\x00\x00\x00session.started", b"session.ended", b'{"a":1}',
+    b"partial", b"allow",
     b"\x7f\xff\xff\xff\xff\xff\xff\xff", b"\x80\x00\x00\x00\x00\x00\x00\x00", b"\xed\xa0\x80", b"\x1f",
 )  # fmt: skip
 
@@ -34,7 +36,9 @@ def definition(session: int) -> Definition:
 
 def events(*drafts: Any, session: int = 1, n: int = 0, **options: Any) -> bytes:
     """An EVENTS record of type and payload pairs."""
-    return encode_events(session, draw(n), NOON_NS, [(kind, canonical_json(payload)) for kind, payload in drafts], **options)
+    return encode_events(
+        session, draw(n), NOON_NS, [(kind, canonical_json(payload)) for kind, payload in drafts], **options
+    )
 
 
 def a_session(session: int = 1, number: int = 1) -> list[bytes]:

@@ -13,7 +13,10 @@ from cra.trace.jsonl import dump_line
 
 CONTENTS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("session.started", {"agent_id": "bot", "goal": 'say "hi"\n'}),
-    ("carp.request.received", {"request_id": "0190a3d4-1111-7000-8000-000000000001", "goal": "é€😀", "n": [1, 2.5, None]}),
+    (
+        "carp.request.received",
+        {"request_id": "0190a3d4-1111-7000-8000-000000000001", "goal": "é€😀", "n": [1, 2.5, None]},
+    ),
     ("policy.evaluated", {"policy_id": "p", "result": "allow", "action_id": "ticket.get"}),
     ("action.executed", {"cost": 0.25, "deep": {"a": [[], {}, [{"b": -0.0, "c": 1e21}]], "b": "\x01\x1f\x7f/"}}),
     ("session.ended", {"reason": "completed", "duration_ms": 12, "action_count": 0}),

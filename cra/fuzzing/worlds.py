@@ -1,8 +1,8 @@
 """Two whole copies of the package in one process: one runs the compiled half, the other the reference.
 
 Exchanging single functions would not do: classes have the compiled ones as bases. So the package is imported a second time with
-`CRA_PURE_PYTHON` set, and while that world is active its modules are the ones that an import finds. Used by the harness. It is for
-one thread: while a world is active, nothing of another may run.
+`CRA_PURE_PYTHON` set, and while that world is active its modules are the ones that an import finds. Used by the harness. It is
+for one thread: while a world is active, nothing of another may run.
 """
 
 from __future__ import annotations

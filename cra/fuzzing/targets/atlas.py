@@ -1,4 +1,5 @@
-"""Manifests as somebody hands them over: loaded and linted as a mapping, and as a file beside a context file. PROTOCOL: Atlas/1.0."""
+"""Manifests as somebody hands them over: loaded and linted as a mapping, and as a file beside a context file. PROTOCOL:
+Atlas/1.0."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from cra.errors import AtlasVersionMismatch, CRAError, InvalidAtlasManifest, Inv
 from cra.fuzzing.atlases import manifest
 from cra.fuzzing.harness import refusal
 from cra.fuzzing.scratch import scratch
-from cra.fuzzing.target import Target
+from cra.fuzzing.target import Target, expect
 from cra.strictjson import JSONProblem, parse
 
 _REFUSALS = (AtlasVersionMismatch, InvalidAtlasManifest, InvalidPolicy)
@@ -25,7 +26,10 @@ def answer(data: bytes) -> object:
     with scratch() as folder:
         (folder / "notes.md").write_text("# Notes\n")
         (folder / "atlas.json").write_bytes(data)
-        from_file = [_loaded(lambda: load_atlas(folder / "atlas.json")), _loaded(lambda: load_atlas(folder, strict=True))]
+        from_file = [
+            _loaded(lambda: load_atlas(folder / "atlas.json")),
+            _loaded(lambda: load_atlas(folder, strict=True)),
+        ]
     try:
         document = parse(data)
     except JSONProblem:
@@ -45,17 +49,33 @@ def _loaded(load: Callable[[], Atlas]) -> object:
             raise
         return refusal(error)
     again = load_atlas(atlas.manifest)
-    assert (again.atlas_id, again.version) == (atlas.atlas_id, atlas.version), "its own manifest is another atlas"
+    expect((again.atlas_id, again.version) == (atlas.atlas_id, atlas.version), "its own manifest is another atlas")
     findings = [msgspec.to_builtins(finding) for finding in lint_atlas(atlas)]
     policies = [repr(policy) for policy in atlas.policies]
     blocks = [(block.block_id, block.priority, block.token_estimate, block.content) for block in atlas.context_blocks]
-    return atlas.atlas_id, atlas.version, atlas.digest, findings, policies, blocks, [repr(each) for each in atlas.actions]
+    return (
+        atlas.atlas_id,
+        atlas.version,
+        atlas.digest,
+        findings,
+        policies,
+        blocks,
+        [repr(each) for each in atlas.actions],
+    )
 
 
 def seeds() -> list[bytes]:
     """An atlas with something of everything, the least one, and one with context files."""
     least = {"atlas_version": "1.0", "atlas_id": "a.b", "version": "0.0.1", "name": "n", "description": ""}
-    packs = [{"pack_id": "p", "name": "P", "files": ["notes.md", "more.md"], "max_tokens": 9, "conditions": {"agents": ["a"]}}]
+    packs = [
+        {
+            "pack_id": "p",
+            "name": "P",
+            "files": ["notes.md", "more.md"],
+            "max_tokens": 9,
+            "conditions": {"agents": ["a"]},
+        }
+    ]
     depending = {**least, "dependencies": {"com.example.desk": "^1.0 || >=2 <3.1"}, "unknown": 1}
     documents = (manifest(), least, {**least, "context_packs": packs}, depending)
     return [json.dumps(each, separators=(",", ":")).encode() for each in documents]
@@ -71,7 +91,9 @@ TARGET = Target(
         b'"context_blocks":[', b'"dependencies":{', b'"policy_id":"', b'"type":"deny"', b'"type":"scope"', b'"type":"budget"',
         b'"conditions":{', b'"time_window":{', b'"parameters":{', b'"required_scopes":[', b'"keywords":[', b'"inject_mode":"',
         b'"files":["notes.md"]', b'"files":["../x"]', b'"mode":"shadow"', b'"key":"global"', b'"timezone":"Europe/Berlin"',
-        b'"rate_limit":{', b'"max_cost":', b'"window_seconds":', b'"adapters":{', b'"executor":"', b'"examples":[', b"^1.0", b">=1 <2",
+        b'"rate_limit":{', b'"max_cost":', b'"window_seconds":', b'"adapters":{', b'"executor":"', b'"examples":[',
+        b"^1.0", b">=1 <2",
     ),
+    notation="json",
     max_bytes=6000,
 )  # fmt: skip

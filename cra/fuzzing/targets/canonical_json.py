@@ -1,7 +1,7 @@
 """Strict JSON and canonical JSON: a text is read or refused, and what was read has one canonical form.
 
-A text that strict reading refuses is read leniently, as Python does, so that values come by which have no canonical form: NaN, lone
-surrogates, integers of any size. PROTOCOL: Canonical JSON.
+A text that strict reading refuses is read leniently, as Python does, so that values come by which have no canonical form: NaN,
+lone surrogates, integers of any size. PROTOCOL: Canonical JSON.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from cra.errors import CRAError
 from cra.fuzzing.harness import refusal
-from cra.fuzzing.target import Target
+from cra.fuzzing.target import Target, expect
 from cra.hotpath import canonical_json, canonical_text, hash_value, plain_copy
 from cra.strictjson import MAX_INTEGER, JSONProblem, parse
 
@@ -24,11 +24,11 @@ def answer(data: bytes) -> object:
         value = parse(data)
     except JSONProblem as problem:
         return problem.message, problem.position, _lenient(data)
-    assert _same(value, json.loads(data)), "strict reading and Python's own disagree about a text that both take"
+    expect(_same(value, json.loads(data)), "strict reading and Python's own disagree about a text that both take")
     canonical = canonical_json(value)
-    assert canonical_json(parse(canonical)) == canonical, "the canonical form reads back as something else"
+    expect(canonical_json(parse(canonical)) == canonical, "the canonical form reads back as something else")
     copied = plain_copy(value)
-    assert repr(copied) == repr(value), "the copy is another value"
+    expect(repr(copied) == repr(value), "the copy is another value")
     return canonical, hash_value(value), hash_value(value, _KEY), copied
 
 
@@ -82,4 +82,5 @@ TARGET = Target(
         b'{"a":', b'"\\ud83d\\ude00"', b"\\u0000", b"\\ud800", b"1e308", b"-0.0", b"18446744073709551616", b"NaN", b"null",
         b"true", b"9007199254740993", b"[[[[", b"]]]]", b"\xef\xbf\xbd", b"\xed\xa0\x80", b"1E+2", b"5e-324",
     ),
+    notation="json",
 )  # fmt: skip

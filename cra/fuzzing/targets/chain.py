@@ -9,7 +9,7 @@ from io import BytesIO
 
 from cra.errors import InvalidTraceEvent
 from cra.fuzzing.scratch import scratch
-from cra.fuzzing.target import Target
+from cra.fuzzing.target import Target, expect
 from cra.fuzzing.traces import TOKENS, sealed_again, trace
 from cra.hotpath import verify_chain
 from cra.reference.grammar import DIALECTS
@@ -35,14 +35,17 @@ def answer(data: bytes) -> object:
         for event in read_events(BytesIO(lines)):
             sessions.setdefault(event.session_id, []).append(event)
     except InvalidTraceEvent:
-        assert not whole.valid, "a file that cannot be read is verified"
+        expect(not whole.valid, "a file that cannot be read is verified")
         return whole
     verdicts = {name: verify_chain(events, dialect=dialect) for name, events in sessions.items()}
     if whole.valid:
-        assert all(each.valid for each in verdicts.values()), "the file is sound, and a session of it is not"
-        assert whole.event_count == sum(each.event_count for each in verdicts.values())
+        expect(all(each.valid for each in verdicts.values()), "the file is sound, and a session of it is not")
+        expect(
+            whole.event_count == sum(each.event_count for each in verdicts.values()),
+            "the file and its sessions have different numbers of events",
+        )
     for name, verdict in verdicts.items():
-        assert whole.sessions[name] == verdict, "a session has two verdicts"
+        expect(whole.sessions[name] == verdict, "a session has two verdicts")
     if not how & _ANCHORED:
         return whole, verdicts
     anchors = {name: (name, len(events) // 2, events[len(events) // 2].event_hash) for name, events in sessions.items()}
@@ -57,4 +60,6 @@ def seeds() -> list[bytes]:
     return [bytes([how]) + lines for how in range(8) for lines in (one, mixed, changed)]
 
 
-TARGET = Target("chain", "trace files and chains, verified", answer, seeds, tokens=TOKENS, max_bytes=8192)
+TARGET = Target(
+    "chain", "trace files and chains, verified", answer, seeds, tokens=TOKENS, notation="json lines", max_bytes=8192
+)

@@ -1,8 +1,8 @@
 """The command line: any arguments over files with any content. Docs: cli.md.
 
-An argument a line up to an empty one; then the files `a`, `b` and `c`, empty lines between them. Whatever is asked: an exit code from
-0 to 3, no traceback, no internal error, and with `--json` one JSON document or none. Arguments that would lead out of the folder of
-the answer, and commands that run for long, are not asked.
+An argument a line up to an empty one; then the files `a`, `b` and `c`, empty lines between them. Whatever is asked: an exit
+code from 0 to 3, no traceback, no internal error, and with `--json` one JSON document or none. Arguments that would lead out of
+the folder of the answer, and commands that run for long, are not asked.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from unittest.mock import patch
 from cra.cli import main
 from cra.fuzzing.atlases import manifest
 from cra.fuzzing.scratch import scratch
-from cra.fuzzing.target import Target
+from cra.fuzzing.target import Target, expect
 from cra.fuzzing.traces import trace
 
 _FILES: Final = ("a", "b", "c")
@@ -32,7 +32,9 @@ _STAYS_INSIDE: Final = re.compile(r"(?:jsonl|sqlite|journal):///[\w.-]+|[^/]*").
 _MOST_ARGUMENTS: Final = 16
 _CODES: Final = (0, 1, 2, 3)
 _COLUMNS: Final = "200"
-_IDENTITIES: Final = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{64}|[0-9a-f]{12}\xe2\x80\xa6")
+_IDENTITIES: Final = re.compile(
+    rb"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{64}|[0-9a-f]{12}\xe2\x80\xa6"
+)
 _MOMENTS: Final = re.compile(rb"\d{4}-\d\d-\d\d(?:T[0-9:.]+Z)?|\d\d:\d\d:\d\d(?:\.\d+)?")
 
 
@@ -48,9 +50,12 @@ def answer(data: bytes) -> object:
         with _inside(folder), _captured() as (out, err):
             code = main(arguments)
         shown, said = _written(out), _written(err)
-    assert code in _CODES, f"exit code {code}"
+    expect(code in _CODES, f"exit code {code}")
     for text in (shown, said):
-        assert b"Traceback (most recent call last)" not in text and b"internal error" not in text, text.decode(errors="replace")
+        expect(
+            b"Traceback (most recent call last)" not in text and b"internal error" not in text,
+            text.decode(errors="replace"),
+        )
     if "--json" in arguments and shown and "--help" not in arguments and "-h" not in arguments:
         json.loads(shown)
     if _VARIES & set(arguments):
@@ -61,7 +66,10 @@ def answer(data: bytes) -> object:
 def _may_run(arguments: list[str]) -> bool:
     if len(arguments) > _MOST_ARGUMENTS or _LONG & set(arguments):
         return False
-    return all(".." not in each and _STAYS_INSIDE(each.rpartition("=")[2]) and "/" not in each.rpartition("=")[0] for each in arguments)
+    return all(
+        ".." not in each and _STAYS_INSIDE(each.rpartition("=")[2]) and "/" not in each.rpartition("=")[0]
+        for each in arguments
+    )
 
 
 @contextmanager
@@ -104,8 +112,26 @@ def seeds() -> list[bytes]:
     api = b'{"openapi":"3.1.0","info":{"title":"t","version":"1"},"paths":{"/a":{"get":{"responses":{}}}}}'
     asked = (
         (("resolve", "--atlas", "a", "--goal", "Close stale tickets", "--json"), (atlas,)),
-        (("resolve", "--atlas=a", "--request", "b", "--trace-out", "t", "--default-decision", "allow"), (atlas, request)),
-        (("resolve", "--atlas", "a", "--goal", "x", "--risk-tier", "high", "--capability", "desk.read", "--hint", "h"), (atlas,)),
+        (
+            ("resolve", "--atlas=a", "--request", "b", "--trace-out", "t", "--default-decision", "allow"),
+            (atlas, request),
+        ),
+        (
+            (
+                "resolve",
+                "--atlas",
+                "a",
+                "--goal",
+                "x",
+                "--risk-tier",
+                "high",
+                "--capability",
+                "desk.read",
+                "--hint",
+                "h",
+            ),
+            (atlas,),
+        ),
         (("atlas", "validate", "a", "--strict", "--json"), (atlas,)),
         (("atlas", "show", "a"), (atlas,)),
         (("atlas", "import", "mcp", "a", "--id", "com.example.x", "--out", "d"), (tools,)),
@@ -122,7 +148,8 @@ def seeds() -> list[bytes]:
         (("nothing",), ()),
     )
     return [
-        b"\n".join(argument.encode() for argument in arguments) + b"\n\n" + _BETWEEN.join(files) for arguments, files in asked
+        b"\n".join(argument.encode() for argument in arguments) + b"\n\n" + _BETWEEN.join(files)
+        for arguments, files in asked
     ]
 
 
@@ -132,12 +159,17 @@ TARGET = Target(
     answer,
     seeds,
     tokens=(
-        b"\n--json", b"\n--help", b"\n--strict", b"\n--atlas\na", b"\n--goal\nx", b"\n--agent\n", b"\n--risk-tier\n", b"\n--hint\n",
-        b"\n--request\nb", b"\n--trace-out\nt", b"\n--dialect\ncra-rust", b"\n--anchor\n", b"\n--storage\njsonl:///d", b"\n--session\n",
-        b"\n--out\nd", b"\n--id\na.b", b"\n--ring\nd", b"\n--store\njournal", b"\n--end-sessions", b"\n--data\na", b"resolve\n", b"atlas\n",
-        b"trace\n", b"doctor\n", b"validate\n", b"show\n", b"import\nmcp\n", b"verify\n", b"diff\n", b"replay\n", b"export\n", b"recover\n",
+        b"\n--json", b"\n--help", b"\n--strict", b"\n--atlas\na", b"\n--goal\nx", b"\n--agent\n", b"\n--risk-tier\n",
+        b"\n--hint\n",
+        b"\n--request\nb", b"\n--trace-out\nt", b"\n--dialect\ncra-rust", b"\n--anchor\n", b"\n--storage\njsonl:///d",
+        b"\n--session\n",
+        b"\n--out\nd", b"\n--id\na.b", b"\n--ring\nd", b"\n--store\njournal", b"\n--end-sessions", b"\n--data\na",
+        b"resolve\n", b"atlas\n",
+        b"trace\n", b"doctor\n", b"validate\n", b"show\n", b"import\nmcp\n", b"verify\n", b"diff\n", b"replay\n",
+        b"export\n", b"recover\n",
         b"\n\n", _BETWEEN, b"\n--", b"-", b"=", b"\xff", b"\x1b[31m", "\u202e".encode(),
     ),
+    notation="json lines",
     max_bytes=12000,
     seconds=30,
 )  # fmt: skip

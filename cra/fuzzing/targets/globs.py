@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from cra.fuzzing.target import Target
+from cra.fuzzing.target import Target, expect
 from cra.hotpath import glob_match
 
 _LONGEST = 48  # for the regular expression, which backtracks
@@ -22,7 +22,7 @@ def answer(data: bytes) -> object:
         oracle = re.compile("".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in pattern), re.DOTALL)
         for text, matches in zip(texts, found):
             if len(text) <= _LONGEST:
-                assert matches == (oracle.fullmatch(text) is not None), (pattern, text)
+                expect(matches == (oracle.fullmatch(text) is not None), f"{pattern!r} and {text!r}")
     return found
 
 
@@ -40,4 +40,6 @@ def seeds() -> list[bytes]:
     return [line.encode() for line in lines]
 
 
-TARGET = Target("globs", "patterns of policies, against texts", answer, seeds, tokens=(b"*", b"?", b"**", b"*?", b"\n", b"."))
+TARGET = Target(
+    "globs", "patterns of policies, against texts", answer, seeds, tokens=(b"*", b"?", b"**", b"*?", b"\n", b".")
+)

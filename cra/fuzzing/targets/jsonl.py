@@ -11,7 +11,7 @@ import msgspec
 from cra.errors import StorageError
 from cra.fuzzing.harness import refusal
 from cra.fuzzing.scratch import scratch
-from cra.fuzzing.target import Target
+from cra.fuzzing.target import Target, expect
 from cra.fuzzing.traces import CONTENTS, TOKENS, sealed_again, trace
 from cra.storage.jsonl import SUFFIX, JsonlStorage
 from cra.testing import SeededIds, VirtualClock
@@ -33,7 +33,7 @@ def answer(data: bytes) -> object:
             first = _read(folder)
         except StorageError as error:
             return before, refusal(error)
-        assert _read(folder) == first, "what is read of a store depends on how often it was opened"
+        expect(_read(folder) == first, "what is read of a store depends on how often it was opened")
         return before, first, _ended(folder), _read(folder)
 
 
@@ -44,8 +44,8 @@ def _read(folder: Path) -> object:
             events = list(store.events(_SESSION))
         except StorageError as error:
             return count, refusal(error)
-        assert len(events) == count, "the count is not that of the events"
-        assert store.last(_SESSION, 2) == events[-2:], "the last events are others"
+        expect(len(events) == count, "the count is not that of the events")
+        expect(store.last(_SESSION, 2) == events[-2:], "the last events are others")
         return store.sessions(), [dump_line(event) for event in events]
 
 
@@ -63,4 +63,4 @@ def seeds() -> list[bytes]:
     return [whole, begun, begun[:-20], trace(session=2), begun + trace(session=2), b"!" + begun, b"!" + whole, b"\n\n"]
 
 
-TARGET = Target("jsonl", "files of jsonl: stores", answer, seeds, tokens=TOKENS, max_bytes=6000)
+TARGET = Target("jsonl", "files of jsonl: stores", answer, seeds, tokens=TOKENS, notation="json lines", max_bytes=6000)

@@ -5,7 +5,7 @@ The goal in the first line, a word in each of the others.
 
 from __future__ import annotations
 
-from cra.fuzzing.target import Target
+from cra.fuzzing.target import Target, expect
 from cra.hotpath import GoalSelector, KeywordMatcher
 
 
@@ -15,9 +15,14 @@ def answer(data: bytes) -> object:
     words = [(line.casefold(), number % 5) for number, line in enumerate(lines) if line]
     matcher = KeywordMatcher(words)
     found = matcher.find(goal)
-    assert list(found) == sorted({trigger for word, trigger in words if word in goal.casefold()}), "a word is overlooked"
+    expect(
+        list(found) == sorted({trigger for word, trigger in words if word in goal.casefold()}), "a word is overlooked"
+    )
     selector = GoalSelector(matcher, lambda triggers: (triggers, triggers[::-1]))
-    assert selector.select(goal) == selector.select(goal) == (found, found[::-1])
+    expect(
+        selector.select(goal) == selector.select(goal) == (found, found[::-1]),
+        "a selection changes when it is asked for again",
+    )
     return found
 
 
@@ -33,4 +38,10 @@ def seeds() -> list[bytes]:
     return [line.encode() for line in lines]
 
 
-TARGET = Target("keywords", "words of context blocks, looked for in goals", answer, seeds, tokens=(b"\n", "ß".encode(), "İ".encode()))
+TARGET = Target(
+    "keywords",
+    "words of context blocks, looked for in goals",
+    answer,
+    seeds,
+    tokens=(b"\n", "ß".encode(), "İ".encode()),
+)

@@ -31,7 +31,6 @@ def answer(data: bytes) -> object:
             break
         now += draws.choice((0, 1, 5, 10, 999, 10**9, 2**61))
         found.append(_step(draws, windows, watches, limits, held, now))
-        assert len(windows) >= 0
     return found, [repr(state) for state in windows.states(watches, now)]
 
 

@@ -11,7 +11,7 @@ from cra.errors import InvalidTraceEvent
 from cra.fuzzing.draws import Draws, blocks
 from cra.fuzzing.harness import refusal
 from cra.fuzzing.streams import TOKENS, a_session, definition
-from cra.fuzzing.target import Target
+from cra.fuzzing.target import Target, expect
 from cra.hotpath import Expander, scan_frames, survey_frames
 from cra.reference.frames import frame
 from cra.reference.records import (
@@ -48,23 +48,26 @@ def answer(data: bytes) -> object:
     for record in records:
         try:
             decoded = decode(record)
-            assert _encoded(decoded) == record, "a record that is decoded and encoded again is another"
+            expect(_encoded(decoded) == record, "a record that is decoded and encoded again is another")
             expander.feed(record)
             fed.append(None)
         except InvalidTraceEvent as error:
             fed.append(refusal(error))
     whole, counting = Expander(heads), Expander(heads, lines=False)
     end = whole.feed_frames(stream)
-    assert counting.feed_frames(stream) == end
-    assert (counting.records, counting.events, counting.refused) == (whole.records, whole.events, whole.refused)
+    expect(counting.feed_frames(stream) == end, "counting alone ends at another frame")
+    expect(
+        (counting.records, counting.events, counting.refused) == (whole.records, whole.events, whole.refused),
+        "counting alone counts differently",
+    )
     places, scanned = scan_frames(stream)
-    assert scanned == end, "the scan and the expander end at different frames"
+    expect(scanned == end, "the scan and the expander end at different frames")
     of_session = scan_frames(stream, 0, _SESSION)
     spans: dict[int, Any] = {}
     survey_frames(stream, 0, end, 3, spans)
     lines = _taken(whole)
     if not how & 1:
-        assert _taken(expander)[:2] == lines[:2], "records and their frames come to different lines"
+        expect(_taken(expander)[:2] == lines[:2], "records and their frames come to different lines")
     return fed, end, places, of_session, spans, lines, whole.heads()
 
 
@@ -91,7 +94,9 @@ def _encoded(record: Any) -> bytes:
         )
     if isinstance(record, TemplateRecord):
         counts = (record.allowed, record.denied, record.ttl_seconds)
-        return encode_template(record.number, record.decision, *counts, record.policy_set, record.evaluations, record.blocks)
+        return encode_template(
+            record.number, record.decision, *counts, record.policy_set, record.evaluations, record.blocks
+        )
     assert isinstance(record, ForgetRecord)
     return encode_forget(record.number)
 
@@ -104,4 +109,6 @@ def seeds() -> list[bytes]:
     return [*lists, b"\1" + b"".join(map(frame, mixed)), *(b"\0" + blocks(one[0], one[1], each) for each in one)]
 
 
-TARGET = Target("records", "records and frames of them, expanded to events", answer, seeds, tokens=TOKENS, max_bytes=4096)
+TARGET = Target(
+    "records", "records and frames of them, expanded to events", answer, seeds, tokens=TOKENS, max_bytes=4096
+)

@@ -11,7 +11,7 @@ import msgspec
 
 from cra.errors import InvalidTraceEvent, ReplayError
 from cra.fuzzing.runtimes import make_runtime, shared_atlas
-from cra.fuzzing.target import Target
+from cra.fuzzing.target import Target, expect
 from cra.fuzzing.traces import TOKENS, sealed_again
 from cra.trace.diff import diff
 from cra.trace.event import Event
@@ -27,15 +27,15 @@ def answer(data: bytes) -> object:
     if not traces:
         return None
     one, other = traces[0], traces[-1]
-    assert diff(one, one).grade == "identical", "a trace differs from itself"
+    expect(diff(one, one).grade == "identical", "a trace differs from itself")
     difference = diff(one, other)
-    assert difference.grade == diff(other, one).grade, "the grade depends on the order"
+    expect(difference.grade == diff(other, one).grade, "the grade depends on the order")
     return difference.to_dict(), _replayed(one)
 
 
 def _replayed(events: list[Event]) -> object:
     found = replay(events, [shared_atlas()], context={"env": "prod"})
-    assert found.reproduced <= found.resolutions
+    expect(found.reproduced <= found.resolutions, "more was reproduced than there is")
     return msgspec.to_builtins(found)
 
 
@@ -58,6 +58,16 @@ TARGET = Target(
     answer,
     seeds,
     refusals=(InvalidTraceEvent, ReplayError),
-    tokens=(*TOKENS, b"\n\n", b'"decision_type":"', b'"policy_set":"', b'"result":"deny"', b'"host"', b'"facts":{', b'"context":{'),
+    tokens=(
+        *TOKENS,
+        b"\n\n",
+        b'"decision_type":"',
+        b'"policy_set":"',
+        b'"result":"deny"',
+        b'"host"',
+        b'"facts":{',
+        b'"context":{',
+    ),
+    notation="json lines",
     max_bytes=16384,
 )

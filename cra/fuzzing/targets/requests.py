@@ -16,7 +16,7 @@ from cra.carp.schema import Schema
 from cra.errors import CRAError, InternalError
 from cra.fuzzing.harness import refusal
 from cra.fuzzing.runtimes import make_runtime, shared_atlas
-from cra.fuzzing.target import Target
+from cra.fuzzing.target import Target, expect
 from cra.hotpath import verify_chain
 from cra.ids import format_uuid
 from cra.resolver import Resolver
@@ -42,13 +42,13 @@ def answer(data: bytes) -> object:
                 last = reply.resolution_id
                 document = reply.to_dict()
                 error = _published().first_error(document)
-                assert error is None, f"the resolution is not as the published schema has it: {error}"
-                assert parse(reply.to_json()) == document, "a resolution is not what it is as JSON"
+                expect(error is None, f"the resolution is not as the published schema has it: {error}")
+                expect(parse(reply.to_json()) == document, "a resolution is not what it is as JSON")
                 found.append(reply.to_json())
             else:
                 found.append(reply)
         events = resolver.trace(_SESSION)
-        assert verify_chain(events).valid, "the runtime's own trace does not verify"
+        expect(verify_chain(events).valid, "the runtime's own trace does not verify")
         return found, [dump_line(event) for event in events]
 
 
@@ -92,7 +92,10 @@ def _published() -> Schema:
 
 def seeds() -> list[bytes]:
     """Every operation, alone and one after the other."""
-    resolve = {"task": {"goal": "Close stale tickets", "risk_tier": "high", "context_hints": ["rules"]}, "context": {"env": "prod"}}
+    resolve = {
+        "task": {"goal": "Close stale tickets", "risk_tier": "high", "context_hints": ["rules"]},
+        "context": {"env": "prod"},
+    }
     full = {
         "carp_version": "1.0",
         "request_id": "0190A3D4-1111-7000-8000-000000000001",
@@ -105,7 +108,12 @@ def seeds() -> list[bytes]:
     get = {"execution": {"action_id": "desk.get", "parameters": {"id": "1"}, "idempotency_key": "k"}}
     pay = {"execution": {"action_id": "desk.pay", "parameters": {"amount": 99}}}
     delete = {"execution": {"action_id": "desk.delete", "parameters": {"id": "1"}}}
-    plays = ([resolve], [full], [{}, get, get], [{}, pay, delete, {"requester": {"agent_id": "other", "session_id": _SESSION}}])
+    plays = (
+        [resolve],
+        [full],
+        [{}, get, get],
+        [{}, pay, delete, {"requester": {"agent_id": "other", "session_id": _SESSION}}],
+    )
     return [b"\n".join(json.dumps(each, separators=(",", ":")).encode() for each in play) for play in plays]
 
 
@@ -116,9 +124,12 @@ TARGET = Target(
     seeds,
     tokens=(
         b'"carp_version":"1.0"', b'"request_id":"', b'"timestamp":"', b'"operation":"validate"', b'"operation":"execute"',
-        b'"requester":{', b'"agent_id":"bot"', b'"session_id":"', b'"parent_session_id":"', b'"task":{"goal":"', b'"risk_tier":"high"',
+        b'"requester":{', b'"agent_id":"bot"', b'"session_id":"', b'"parent_session_id":"', b'"task":{"goal":"',
+        b'"risk_tier":"high"',
         b'"context_hints":["rules"]', b'"required_capabilities":["desk.write"]', b'"execution":{', b'"resolution_id":"',
-        b'"action_id":"desk.list"', b'"parameters":{}', b'"idempotency_key":"k"', b'"atlas_ids":["com.example.desk"]', b'"context":{',
+        b'"action_id":"desk.list"', b'"parameters":{}', b'"idempotency_key":"k"', b'"atlas_ids":["com.example.desk"]',
+        b'"context":{',
         b'{}\n{"execution":{"action_id":"desk.pay","parameters":{"amount":9}}}', b"\n", b"null", b"1e999", b"\\ud800",
     ),
+    notation="json lines",
 )  # fmt: skip

@@ -1,7 +1,8 @@
-"""A ring of a dead process and its definitions, any bytes in both: scanned, looked at, and recovered into a store. docs/formats/ring.md.
+"""A ring of a dead process and its definitions, any bytes in both: scanned, looked at, and recovered into a store.
+docs/formats/ring.md.
 
-The first byte says what the rest is: the file as it is; or a ring that a process has recorded into (records, each after its length
-in two bytes), with its definitions in front and a list of changes at the end, so that mutation need not guess checksums.
+The first byte says what the rest is: the file as it is; or a ring that a process has recorded into (records, each after its
+length in two bytes), with its definitions in front and a list of changes at the end, so that mutation need not guess checksums.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from cra.fuzzing.draws import Draws, blocks
 from cra.fuzzing.harness import refusal
 from cra.fuzzing.scratch import scratch
 from cra.fuzzing.streams import TOKENS, a_session
-from cra.fuzzing.target import Target
+from cra.fuzzing.target import Target, expect
 from cra.hotpath import scan_ring, verify_chain
 from cra.reference.ring import (
     DATA_OFFSET,
@@ -76,9 +77,12 @@ def _recovered(folder: Path) -> object:
         events = list(store.events(session_id))
         verdict = verify_chain(events)
         # Recovery takes payloads at their word: only a chain of canonical payloads can be demanded.
-        assert verdict.valid or verdict.error_type in ("malformed_event", "hash_mismatch"), verdict
+        expect(
+            verdict.valid or verdict.error_type in ("malformed_event", "hash_mismatch"),
+            f"what was recovered is no chain: {verdict}",
+        )
         lines.append([dump_line(event) for event in events])
-    assert recover(RingFolder(folder), [store], VirtualClock(), SeededIds(1)).rings == 0, "a ring is recovered twice"
+    expect(recover(RingFolder(folder), [store], VirtualClock(), SeededIds(1)).rings == 0, "a ring is recovered twice")
     return found.payload(), lines
 
 
@@ -124,7 +128,22 @@ def seeds() -> list[bytes]:
     sound = b"\0" + blocks(definitions) + b"\0\0" + body + b"\0\0"
     wrapped = b"\0" + blocks(definitions) + (480).to_bytes(2, "little") + body + b"\0\0"
     holes = sound + b"\x10\x00" + blocks(b"\0" * 40) + b"\x01\xff" + blocks(b"\x01")
-    return [sound, wrapped, holes, b"\4" + sound[1:], b"\2" + sound[1:], b"\1\0\0" + _image(Draws(b"\0\0" + body))[:700], b"\1\0\0"]
+    return [
+        sound,
+        wrapped,
+        holes,
+        b"\4" + sound[1:],
+        b"\2" + sound[1:],
+        b"\1\0\0" + _image(Draws(b"\0\0" + body))[:700],
+        b"\1\0\0",
+    ]
 
 
-TARGET = Target("ring", "rings of dead processes, recovered", answer, seeds, tokens=(*TOKENS, MAGIC, DEFINITIONS_MAGIC), max_bytes=6000)
+TARGET = Target(
+    "ring",
+    "rings of dead processes, recovered",
+    answer,
+    seeds,
+    tokens=(*TOKENS, MAGIC, DEFINITIONS_MAGIC),
+    max_bytes=6000,
+)

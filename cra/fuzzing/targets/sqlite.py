@@ -17,7 +17,7 @@ from cra.errors import StorageError
 from cra.fuzzing.draws import Draws, blocks
 from cra.fuzzing.harness import refusal
 from cra.fuzzing.scratch import scratch
-from cra.fuzzing.target import Target
+from cra.fuzzing.target import Target, expect
 from cra.fuzzing.traces import CONTENTS
 from cra.storage.sqlite import SqliteStorage
 from cra.testing.traces import make_trace
@@ -37,7 +37,7 @@ def answer(data: bytes) -> object:
         path = folder / _FILE
         path.write_bytes(content)
         look = msgspec.to_builtins(look_at_sqlite(path))
-        assert path.read_bytes() == content and len(list(folder.iterdir())) == 1, "a look has changed something"
+        expect(path.read_bytes() == content and len(list(folder.iterdir())) == 1, "a look has changed something")
         try:
             return look, _read(path)
         except StorageError as error:
@@ -88,7 +88,15 @@ def seeds() -> list[bytes]:
     size = len(_sound())
     pages = [b"\0" + (page + 8).to_bytes(3, "little") + blocks(b"\xff" * 4) for page in range(0, size, 4096)]
     cut = b"\0" + (5000).to_bytes(3, "little") + blocks(b"")
-    return [b"\0", cut, b"\0" + (60).to_bytes(3, "little") + blocks(b"\0" * 4), *pages, b"\1", b"\1SQLite format 3\0", b"\1text\n"]
+    return [
+        b"\0",
+        cut,
+        b"\0" + (60).to_bytes(3, "little") + blocks(b"\0" * 4),
+        *pages,
+        b"\1",
+        b"\1SQLite format 3\0",
+        b"\1text\n",
+    ]
 
 
 TARGET = Target(
@@ -96,6 +104,16 @@ TARGET = Target(
     "files of sqlite: stores",
     answer,
     seeds,
-    tokens=(b"SQLite format 3\0", b"CREATE TABLE", b"\x0d\0\0\0", b"\x05\0\0\0", b"\x0a\0", b"session", b"event", b"\xff" * 8, b"\0" * 8),
+    tokens=(
+        b"SQLite format 3\0",
+        b"CREATE TABLE",
+        b"\x0d\0\0\0",
+        b"\x05\0\0\0",
+        b"\x0a\0",
+        b"session",
+        b"event",
+        b"\xff" * 8,
+        b"\0" * 8,
+    ),
     max_bytes=2048,
 )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from io import BytesIO
 
-from cra.errors import CRAError, InvalidTraceEvent
+from cra.errors import InvalidTraceEvent
 from cra.fuzzing.harness import refusal
-from cra.fuzzing.target import Target
+from cra.fuzzing.target import Target, expect
 from cra.fuzzing.traces import TOKENS, trace
 from cra.hotpath import event_hash
 from cra.trace.jsonl import dump_line, read_event, read_events
@@ -19,11 +19,10 @@ def answer(data: bytes) -> object:
         for event in read_events(BytesIO(data)):
             line = dump_line(event)
             again = read_event(line)
-            assert again == event and dump_line(again) == line, "an event that was written reads back as another"
-            assert event_hash(event.to_dict()) == event_hash(event), "an event and its mapping have two hashes"
+            expect(again == event and dump_line(again) == line, "an event that was written reads back as another")
+            expect(event_hash(event.to_dict()) == event_hash(event), "an event and its mapping have two hashes")
             found.append((line, event_hash(event)))
-    except CRAError as error:
-        assert isinstance(error, InvalidTraceEvent)
+    except InvalidTraceEvent as error:
         return found, refusal(error)
     return found
 
@@ -36,5 +35,11 @@ def seeds() -> list[bytes]:
 
 
 TARGET = Target(
-    "trace-lines", "lines of a trace, read as events and written again", answer, seeds, tokens=TOKENS, max_bytes=8192
+    "trace-lines",
+    "lines of a trace, read as events and written again",
+    answer,
+    seeds,
+    tokens=TOKENS,
+    notation="json lines",
+    max_bytes=8192,
 )
