@@ -20,8 +20,9 @@ _MARKS: Final[tuple[tuple[bytes, Instrumentation], ...]] = (
 SENTENCES: Final[dict[Instrumentation, str]] = {
     "address": "compiled half: instrumented, for coverage and by AddressSanitizer",
     "coverage": "compiled half: instrumented for coverage, without a sanitizer",
-    "none": "compiled half: not instrumented, so that coverage is that of the Python code; python -m fuzz build makes one that
-    is", "absent": "compiled half: not there, or not asked for; the reference is fuzzed alone", }
+    "none": "compiled half: not instrumented: coverage is that of the Python code (python -m fuzz build makes one that is)",
+    "absent": "compiled half: not there, or not asked for; the reference is fuzzed alone",
+}
 
 
 def instrumentation(folder: str | os.PathLike[str] | None = None) -> Instrumentation:

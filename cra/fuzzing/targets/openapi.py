@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from cra.atlas.importers.document import parse_openapi
 from cra.atlas.importers.openapi import import_openapi
 from cra.atlas.loader import load_atlas
@@ -17,19 +19,43 @@ def answer(data: bytes) -> object:
 
 def seeds() -> list[bytes]:
     """Both versions, both notations, and references of all kinds."""
-    return [
-        (b'{"openapi":"3.1.0","info":{"title":"T","version":"1.2.3"},"paths":{"/users/{id}":{"parameters":[{"name":"id","in":"path",'
-        b'"required":true,"schema":{"type":"string"}}],"get":{"operationId":"getUser","summary":"s","parameters":[{"$ref":'
-        b'"#/components/parameters/p"}],"responses":{"200":{"description":"d","content":{"application/json":{"schema":{"$ref":'
-        b'"#/components/schemas/N"}}}}}},"delete":{"responses":{}}}},"components":{"parameters":{"p":{"name":"q","in":"query",'
-        b'"schema":{"type":"integer"}}},"schemas":{"N":{"type":"object","properties":{"n":{"$ref":"#/components/schemas/N"}}}}}}'),
-        (b'{"openapi":"3.0.3","info":{"title":"T","version":"x"},"paths":{"/a":{"post":{"requestBody":{"required":true,"content":'
-        b'{"application/json":{"schema":{"type":"object","nullable":true,"required":["a"],"properties":{"a":{"type":"number",'
-        b'"minimum":0,"exclusiveMinimum":true,"readOnly":true}},"discriminator":{"propertyName":"a"}}}}},"responses":{"default":'
-        b'{"$ref":"#/components/responses/r"}}}}},"components":{"responses":{"r":{"description":""}}}}'), (b"openapi:
-        3.1.0\ninfo: {title: T, version: '1'}\npaths:\n  /a:\n    get: &op\n      operationId: a.b\n      deprecated: true\n" b"
-        description: |\n        text\n      responses: {}\n  /b:\n    put: {operationId: c, responses: {}}\n"), b"a: &a [x,
-        x]\nb: &b [*a, *a]\nc: [*b, *b]\nopenapi: !!str 3.1.0\n", ]
+    schema = {"schema": {"$ref": "#/components/schemas/N"}}
+    query = {"name": "q", "in": "query", "schema": {"type": "integer"}}
+    path = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+    number = {"type": "number", "minimum": 0, "exclusiveMinimum": True, "readOnly": True}
+    body = {"type": "object", "nullable": True, "required": ["a"], "properties": {"a": number}, "discriminator": {}}
+    get = {
+        "operationId": "getUser",
+        "summary": "s",
+        "parameters": [{"$ref": "#/components/parameters/p"}],
+        "responses": {"200": {"description": "d", "content": {"application/json": schema}}},
+    }
+    post = {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "responses": {"default": {"$ref": "#/components/responses/r"}},
+    }
+    newer = {
+        "openapi": "3.1.0",
+        "info": {"title": "T", "version": "1.2.3"},
+        "paths": {"/users/{id}": {"parameters": [path], "get": get, "delete": {"responses": {}}}},
+        "components": {
+            "parameters": {"p": query},
+            "schemas": {"N": {"type": "object", "properties": {"n": {"$ref": "#/components/schemas/N"}}}},
+        },
+    }
+    older = {
+        "openapi": "3.0.3",
+        "info": {"title": "T", "version": "x"},
+        "paths": {"/a": {"post": post}},
+        "components": {"responses": {"r": {"description": ""}}},
+    }
+    yaml = (
+        "openapi: 3.1.0\ninfo: {title: T, version: '1'}\npaths:\n  /a:\n    get: &op\n      operationId: a.b\n"
+        "      deprecated: true\n      description: |\n        text\n      responses: {}\n"
+        "  /b:\n    put: {operationId: c, responses: {}}\n",
+        "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\nopenapi: !!str 3.1.0\n",
+    )
+    return [*(json.dumps(each, separators=(",", ":")).encode() for each in (newer, older)), *map(str.encode, yaml)]
 
 
 TARGET = Target(
@@ -47,5 +73,4 @@ TARGET = Target(
         b"&a ", b"*a", b"<<: ", b"!!str ", b"- ", b"? ", b"|\n", b"%YAML 1.2\n", b"---\n", b"...\n", b"~", b"0x1",
         b".inf", b"#/paths/~1a",
     ),
-    notation="json",
 )  # fmt: skip
