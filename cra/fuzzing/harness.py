@@ -14,7 +14,7 @@ from cra.fuzzing.worlds import World, worlds
 
 _CONTEXT: Final = 120
 _PARTED: Final = 40
-_IDENTITIES: Final = re.compile(r"0x[0-9a-f]+|[0-9]+|'[^']*'")
+_IDENTITIES: Final = re.compile(r"0x[0-9a-f]+|[0-9a-f-]{8,}|[0-9]+|'[^']*'")
 
 
 class Disagreement(AssertionError):

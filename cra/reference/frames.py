@@ -17,7 +17,8 @@ _LENGTH: Final = Struct("<I")
 _COUNT_AND_SESSION: Final = Struct("<HQ")  # of EVENTS, at 2
 _SESSION: Final = Struct("<Q")
 _EVENT: Final = Struct("<HI")
-_EVENTS_BYTES: Final = 36
+EVENTS_BYTES: Final = 36
+"""The least that an EVENTS record has."""
 _DEFINITION_BYTES: Final = 48
 _SPAN_BYTES: Final = 16
 _RESOLVE_BYTES: Final = 48
@@ -79,7 +80,7 @@ def whole_frame(data: bytes, at: int) -> int:
 
 def _matters(data: bytes, at: int, length: int) -> bool:
     kind = data[at] if length else 0
-    if kind == EVENTS and length >= _EVENTS_BYTES:
+    if kind == EVENTS and length >= EVENTS_BYTES:
         return bool(data[at + 1] & DEFINES) or last_type(data, at, at + length) == ENDED
     return kind != RESOLVE
 
@@ -91,7 +92,7 @@ def _is_of(data: bytes, at: int, length: int, session: int) -> bool:
 def _number(data: bytes, at: int, length: int) -> int | None:
     """The number of the session that a record carries; None for what carries none."""
     kind = data[at] if length else 0
-    if kind == EVENTS and length >= _EVENTS_BYTES:
+    if kind == EVENTS and length >= EVENTS_BYTES:
         return int(_COUNT_AND_SESSION.unpack_from(data, at + 2)[1])
     if kind == RESOLVE and length >= _RESOLVE_BYTES:
         return int(_SESSION.unpack_from(data, at + 8)[0])
@@ -106,7 +107,7 @@ def _has_events(data: bytes, at: int) -> bool:
 def last_type(data: bytes, at: int, end: int) -> bytes:
     """The type of the last event of an EVENTS record; empty where there is none."""
     flags, (count, _) = data[at + 1], _COUNT_AND_SESSION.unpack_from(data, at + 2)
-    at += _EVENTS_BYTES + _DEFINITION_BYTES * bool(flags & DEFINES) + _SPAN_BYTES * bool(flags & HAS_SPAN)
+    at += EVENTS_BYTES + _DEFINITION_BYTES * bool(flags & DEFINES) + _SPAN_BYTES * bool(flags & HAS_SPAN)
     last = b""
     for _ in range(count):
         if end - at < _EVENT.size:

@@ -12,7 +12,8 @@ from typing import Final, overload
 
 import msgspec
 
-from cra.strictjson import parse
+from cra.errors import StorageError
+from cra.strictjson import JSONProblem, parse
 from cra.trace.event import GENESIS_HASH, Event
 
 BATCH_BYTES: Final = 2**20
@@ -33,8 +34,16 @@ _find_long_number: Final = re.compile(rb"[0-9]{16}").search
 def decode_line(line: bytes) -> Event:
     """The event in a line that `cra.trace.jsonl.dump_line` or an expander wrote; the same as reading it strictly gives.
 
-    For lines of the runtime's own making only: of others, `cra.trace.jsonl.read_events` says what is wrong with them.
+    For lines of the runtime's own making only: of others, `cra.trace.jsonl.read_events` says what is wrong with them. What is no
+    event raises `StorageError`: a store, or the ring that it was recovered from, was changed by somebody else.
     """
+    try:
+        return _decoded(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, JSONProblem, TypeError) as problem:
+        raise StorageError(f"a line is stored that is no event: {problem}; verify the store") from None
+
+
+def _decoded(line: bytes) -> Event:
     # Numbers of up to 15 digits are the same to every reader; what longer ones are, the exact reader says. The hashes, which may
     # look like one, end the line, and no number stands in the ids that it begins with.
     if _find_long_number(line, _IDS, len(line) - _HASHES):

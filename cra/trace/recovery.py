@@ -17,7 +17,7 @@ import msgspec
 from cra.errors import InvalidTraceEvent, StorageError
 from cra.hotpath import Expander, canonical_json, encode_events, format_uuid, parse_uuid
 from cra.ids import IdSource
-from cra.reference.records import Definition, EventsRecord, Record, ResolveRecord, TemplateRecord, decode
+from cra.reference.records import Definition, EventsRecord, Record, ResolveRecord, TemplateRecord
 from cra.reference.ring_scan import NOT_COMMITTED, RingScan
 from cra.storage.base import RecordStorage, ResumedRecords, StorageBackend
 from cra.timing.clock import Clock
@@ -26,6 +26,7 @@ from cra.trace.event import Event
 from cra.trace.open_work import TYPES, OpenWork, nanoseconds
 from cra.trace.record import EXECUTION, FIRST_EVENT
 from cra.trace.ring_folder import DeadRing, Refused, RingFolder
+from cra.trace.sound_records import decode_sound
 
 OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
 _DIED_WHILE_IT_RAN = "the process ended while it ran; find out before trying again"
@@ -132,19 +133,24 @@ class _Ring:
         self._defined_twice: set[int] = set()
         self._begun: set[int] = set()
         """The sessions whose first record is there."""
-        self._templates = templates
+        self._templates: dict[int, bytes] = {}
         self._sizes: dict[int, int] = {}
         self._records: list[tuple[bytes, Record, int]] = []  # bytes, decoded, number of events
         for number, record in templates.items():
-            self._note_template(number, record)
+            try:
+                self._note_template(number, decode_sound(record))
+            except InvalidTraceEvent:
+                self._undecodable += 1
+            else:
+                self._templates[number] = record
         for found in scan.records:
             try:
-                decoded = decode(found.data)
+                decoded = decode_sound(found.data)
             except InvalidTraceEvent:
                 self._undecodable += 1
                 continue
             if isinstance(decoded, TemplateRecord):
-                self._note_template(decoded.number, found.data)
+                self._note_template(decoded.number, decoded)
             elif isinstance(decoded, EventsRecord) and decoded.define is not None:
                 self.sessions[decoded.session] = decoded.define
                 self._begun.add(decoded.session)
@@ -155,10 +161,9 @@ class _Ring:
         """How many records and definitions said nothing, or nothing that could be stored."""
         return self._undecodable + len(self._refused) + len(self._defined_twice)
 
-    def _note_template(self, number: int, record: bytes) -> None:
-        decoded = decode(record)
-        assert isinstance(decoded, TemplateRecord)
-        self._sizes[number] = len(decoded.evaluations)
+    def _note_template(self, number: int, template: Record) -> None:
+        assert isinstance(template, TemplateRecord)
+        self._sizes[number] = len(template.evaluations)
 
     def _count(self, record: Record) -> int:
         if isinstance(record, EventsRecord):

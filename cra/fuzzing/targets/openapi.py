@@ -50,9 +50,11 @@ def seeds() -> list[bytes]:
         "components": {"responses": {"r": {"description": ""}}},
     }
     yaml = (
-        "openapi: 3.1.0\ninfo: {title: T, version: '1'}\npaths:\n  /a:\n    get: &op\n      operationId: a.b\n"
-        "      deprecated: true\n      description: |\n        text\n      responses: {}\n"
-        "  /b:\n    put: {operationId: c, responses: {}}\n",
+        (
+            "openapi: 3.1.0\ninfo: {title: T, version: '1'}\npaths:\n  /a:\n    get: &op\n      operationId: a.b\n"
+            "      deprecated: true\n      description: |\n        text\n      responses: {}\n"
+            "  /b:\n    put: {operationId: c, responses: {}}\n"
+        ),
         "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\nopenapi: !!str 3.1.0\n",
     )
     return [*(json.dumps(each, separators=(",", ":")).encode() for each in (newer, older)), *map(str.encode, yaml)]

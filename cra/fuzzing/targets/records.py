@@ -68,7 +68,7 @@ def answer(data: bytes) -> object:
     lines = _taken(whole)
     if not how & 1:
         expect(_taken(expander)[:2] == lines[:2], "records and their frames come to different lines")
-    return fed, end, places, of_session, spans, lines, whole.heads()
+    return fed, end, places, of_session, spans, lines, sorted(whole.heads().items())
 
 
 def _taken(expander: Expander) -> Any:

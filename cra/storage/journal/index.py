@@ -16,7 +16,7 @@ import msgspec
 
 from cra.hotpath import scan_frames, survey_frames
 from cra.ids import format_uuid
-from cra.reference.frames import ENDED, Place, Span, last_type
+from cra.reference.frames import ENDED, EVENTS_BYTES, Place, Span, last_type
 from cra.reference.records import DEFINES, EVENTS, FORGET, TEMPLATE
 from cra.storage.journal import entries
 
@@ -81,7 +81,7 @@ class IndexBuilder:
             kind = data[at] if length else 0
             if kind in (TEMPLATE, FORGET):
                 self._templates.append((self.end + at, length))
-            elif kind == EVENTS:
+            elif kind == EVENTS and length >= EVENTS_BYTES:
                 if self._note_session(data[at : at + length]):
                     # Its number may be given to another session from here on.
                     survey_frames(data, surveyed, at + length, self.end, self._spans)

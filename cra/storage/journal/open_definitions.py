@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from struct import Struct
 from typing import Final
 
-from cra.reference.frames import ENDED, Place, frame, last_type
+from cra.reference.frames import ENDED, EVENTS_BYTES, Place, frame, last_type
 from cra.reference.records import DEFINES, EVENTS, FORGET, TEMPLATE
 
 _KIND_AND_FLAGS: Final = Struct("<BBH")
@@ -34,7 +34,7 @@ class OpenDefinitions:
                 self._templates[data[at + 4 : at + 8]] = data[at : at + length]
             elif kind == FORGET:
                 self._templates.pop(data[at + 4 : at + 8], None)
-            elif kind == EVENTS:
+            elif kind == EVENTS and length >= EVENTS_BYTES:
                 self._note_session(data[at : at + length])
 
     def frames(self) -> bytes:

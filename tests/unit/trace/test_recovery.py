@@ -493,3 +493,29 @@ def test_what_was_closed_before_anything_was_stored_does_not_hide_the_ring(execu
     (chain,) = events_of(tmp_path / "trace").values()
     assert cra.verify_chain(chain).valid
     assert ["a.b", "session.ended"] == [event.event_type for event in chain[len(closed) :]]
+
+
+@pytest.mark.parametrize("payload", [b'{"x":oops}', b'{"x":1.00}', b'{"x": 123}'], ids=["no JSON", "1.00", "a space"])
+@pytest.mark.parametrize("store", ["memory:", "jsonl", "journal", "sqlite"])
+def test_a_record_whose_payload_is_not_canonical_is_kept_out_of_the_store(
+    payload: bytes, store: str, tmp_path: Path
+) -> None:
+    """No process writes one. It is told, its ring is kept, and what is stored of the others verifies."""
+    folder = RingFolder(tmp_path / "ring")
+    ring = folder.create(2**16)
+    define = tuple(format_uuid(SeededIds(n).draw(1)) for n in range(3))
+    drafts = [("session.started", b"{}"), ("a.b", b'{"x":1234}')]
+    ring.definitions.define_session(1, define)
+    for n, draft in enumerate(drafts):
+        record = encode_events(1, n * 10, 0, [draft], define=define)
+        assert ring.ring.put(record.replace(b'{"x":1234}', payload))
+    ring.leave()
+    url = store if store == "memory:" else f"{store}:///{tmp_path}/store"
+    with cra.Resolver(url, ring=tmp_path / "ring", clock=VirtualClock(), ids=SeededIds(9)) as resolver:
+        (recovered,) = [e.payload for e in resolver.trace(resolver.session_id) if "runtime.recovered" == e.event_type]
+        events = resolver.trace(define[0])
+    assert (1, 2, 1) == tuple(recovered[name] for name in ("rings", "records", "torn"))
+    assert ["session.started", "session.ended"] == [event.event_type for event in events]
+    assert cra.verify_chain(events).valid
+    assert all(".damaged" in name for name in os.listdir(tmp_path / "ring"))
+    assert os.listdir(tmp_path / "ring")

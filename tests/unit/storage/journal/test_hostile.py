@@ -1,0 +1,91 @@
+"""Journals that somebody else wrote: every checksum is right, and what it vouches for is nothing that a writer would write."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from cra.errors import StorageError
+from cra.reference.records import EVENTS, encode_events
+from cra.storage.journal.backend import JournalStorage
+from cra.storage.journal.entries import FRAME_BYTES, Lines, lines_entry
+from cra.storage.journal.verify import verify_journal
+from cra.trace.journal_look import look_at_journal
+from tests.support.journals import frames, small_series
+from tests.support.records import definition, events
+
+pytestmark = pytest.mark.usefixtures("twin")
+SESSION = definition(1)[0]
+DEFINED = events(("session.started", {}))
+PAYLOADS = {
+    "no JSON": b"{not json}",
+    "not UTF-8": b'{"a":"\xb1"}',
+    "no object": b"[1,2,3,4]",
+    "a long number, and no JSON": b'{"a":12345678901234567890,}',
+}
+
+
+def written(folder: Path, *records: bytes) -> Path:
+    """A journal with one sealed segment of these records, whatever they are."""
+    series = small_series(folder)
+    series.append(frames(*records))
+    series.close()
+    return folder
+
+
+@pytest.fixture
+def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[JournalStorage]:
+    """The journal of a session whose second record is the parameter."""
+    with closing(JournalStorage(written(tmp_path, DEFINED, request.param))) as store:
+        yield store
+
+
+def with_payload(payload: bytes) -> bytes:
+    """An EVENTS record as `encode_events` writes it, but for the inside of the payload."""
+    plain = b'{"a":"%s"}' % (b"x" * (len(payload) - 8))
+    assert len(plain) == len(payload)
+    return events(("a.b", {"a": "x" * (len(payload) - 8)}), n=1, define=None).replace(plain, payload)
+
+
+@pytest.mark.parametrize("journal", list(map(with_payload, PAYLOADS.values())), ids=list(PAYLOADS), indirect=True)
+def test_a_payload_that_is_none_is_a_storage_error(journal: JournalStorage) -> None:
+    """By every way of reading; never an error of the reader's own."""
+    for read in (lambda: list(journal.events(SESSION)), lambda: journal.last(SESSION, 1)):
+        with pytest.raises(StorageError, match="is stored that is no event|holds what is no record"):
+            read()
+
+
+@pytest.mark.parametrize("line", [b"{}\n", b'{"a":"\xb1"}\n', b"1\n", b"\n"])
+def test_a_line_that_is_no_event_is_a_storage_error(tmp_path: Path, line: bytes) -> None:
+    """Lines that came as events are stored as they came; these never did."""
+    entry = lines_entry(Lines(SESSION, 0, 1, line))
+    with closing(JournalStorage(written(tmp_path, entry[FRAME_BYTES:]))) as store:
+        with pytest.raises(StorageError, match="is stored that is no event"):
+            list(store.events(SESSION))
+
+
+@pytest.mark.parametrize(
+    "journal",
+    [encode_events(1, 1, 0, [("a.b", b"{}")])[:-1], encode_events(1, 1, 0, [("a.b", b"{}")]).replace(b"a.b", b"a.B")],
+    ids=["cut short", "of no type"],
+    indirect=True,
+)
+def test_a_record_that_is_none_is_a_storage_error(journal: JournalStorage) -> None:
+    """It names the segment."""
+    with pytest.raises(StorageError, match=re.escape("segment holds what is no record")):
+        list(journal.events(SESSION))
+
+
+@pytest.mark.parametrize("length", range(1, 100))
+def test_a_record_of_any_length_is_looked_at(tmp_path: Path, length: int) -> None:
+    """Verification, a look, an opening: none of them raises over an EVENTS record that ends early, whatever flags it has."""
+    record = bytes([EVENTS, 3]) + bytes(length - 2) if length > 1 else bytes([EVENTS])
+    written(tmp_path, DEFINED, record)
+    assert verify_journal(tmp_path).segments == 1
+    assert look_at_journal(tmp_path, set()).problem is None
+    with closing(JournalStorage(tmp_path)) as store:
+        assert SESSION in store.sessions()
