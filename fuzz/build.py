@@ -49,7 +49,9 @@ def build(sanitizer: str = "address") -> tuple[str, Instrumentation]:
     """Make it; the folder, and how it is instrumented. `sanitizer` is `address` or `none`. Raises `CannotBuild`."""
     clang = find_clang()
     if clang is None:
-        raise CannotBuild("no clang was found; install one (Debian and Ubuntu: apt install clang), or fuzz without: --plain")
+        raise CannotBuild(
+            "no clang was found; install one (Debian and Ubuntu: apt install clang), or fuzz without: --plain"
+        )
     source = PLACE / "source"
     shutil.rmtree(PLACE, ignore_errors=True)
     source.mkdir(parents=True)

@@ -48,18 +48,24 @@ def total_bytes() -> int:
 
 
 def minimise(target: str, found: Iterable[Path]) -> int:
-    """Replace the corpus of a target by the smallest of these inputs, and of its own, that reach everything which they reach together.
+    """Replace the corpus of a target by the smallest of these inputs, and of its own, that reach everything which they reach
+    together.
 
-    What an input reaches are the lines of this package and the branches between them, in both implementations. At most about 45 kB are
-    kept, the inputs that reach most of what nothing else does first. Returns how many there are now.
+    What an input reaches are the lines of this package and the branches between them, in both implementations. At most about 45
+    kB are kept, the inputs that reach most of what nothing else does first. Returns how many there are now.
     """
     largest = min(_LARGEST, find_target(target).max_bytes)
-    candidates = sorted({path.read_bytes() for path in (*inputs(target), *found) if path.stat().st_size <= largest}, key=len)
+    candidates = sorted(
+        {path.read_bytes() for path in (*inputs(target), *found) if path.stat().st_size <= largest}, key=len
+    )
     with tempfile.TemporaryDirectory() as folder:
         for number, data in enumerate(candidates):
             Path(folder, f"{number:06d}").write_bytes(data)
         done = subprocess.run(
-            [sys.executable, "-m", "fuzz.reach", target, folder], stdout=subprocess.PIPE, check=True, cwd=FOLDER.parent.parent
+            [sys.executable, "-m", "fuzz.reach", target, folder],
+            stdout=subprocess.PIPE,
+            check=True,
+            cwd=FOLDER.parent.parent,
         )
     kept, size = [], 0
     for number in _cover(msgspec.json.decode(done.stdout.splitlines()[-1], type=list[list[int]])):
@@ -75,7 +81,8 @@ def minimise(target: str, found: Iterable[Path]) -> int:
 
 
 def _cover(reached: list[list[int]]) -> list[int]:
-    """Numbers of inputs that together reach everything, greedily: the one with most that is new comes next, of equals the smaller."""
+    """Numbers of inputs that together reach everything, greedily: the one with most that is new comes next, of equals the
+    smaller."""
     left = {number: set(each) for number, each in enumerate(reached)}
     covered: set[int] = set()
     order: list[int] = []

@@ -1,7 +1,7 @@
 """What each input in a folder reaches of the package: the process that `fuzz.corpora` asks. It tells in one line of JSON.
 
-A place is a step from one line to the next within a function, so that both ways past an `if` count. The compiled half shows none of
-them; what it does not reach, the reference does.
+A place is a step from one line to the next within a function, so that both ways past an `if` count. The compiled half shows
+none of them; what it does not reach, the reference does.
 """
 
 from __future__ import annotations

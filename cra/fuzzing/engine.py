@@ -10,14 +10,13 @@ import os
 import sys
 import time
 from pathlib import Path
-from random import Random
 from typing import IO, Any, Final
 
 import msgspec
 
 from cra.fuzzing.crashes import CrashFolder, python_reason
 from cra.fuzzing.harness import Harness
-from cra.fuzzing.mutations import mutate
+from cra.fuzzing.single import mutator
 from cra.fuzzing.target import dictionary
 
 BOOTSTRAP: Final = """
@@ -80,16 +79,7 @@ class Engine:
         """Never returns: the process ends with the fuzzing."""
         for name in (CORPUS, ARTIFACTS):
             (self._out / name).mkdir(parents=True, exist_ok=True)
-        notation = self._harness.target.notation
-
-        def mutated(data: bytes, most: int, seed: int) -> bytes:
-            rng = Random(seed)
-            found = mutate(data, notation, rng) if rng.randrange(2) else None
-            if found is None or len(found) > most:
-                found = bytes(atheris.Mutate(data, most))
-            return found
-
-        atheris.Setup(self._arguments(), self._one, **({} if notation == "bytes" else {"custom_mutator": mutated}))
+        atheris.Setup(self._arguments(), self._one, **mutator(self._harness, atheris))
         atheris.Fuzz()
 
     def _one(self, data: bytes) -> None:

@@ -21,7 +21,17 @@ from cra.errors import InvalidTraceEvent, StorageError
 from cra.ids import UUID_PATTERN
 from cra.storage.base import StorageHealth
 from cra.storage.journal.series import sync_folder
-from cra.storage.sqlite_file import FAILED_IO, READ_ONLY, connect, create_file, explain, pragma, prepare
+from cra.storage.sqlite_file import (
+    DAMAGE,
+    FAILED_IO,
+    READ_ONLY,
+    connect,
+    create_file,
+    explain,
+    no_text,
+    pragma,
+    prepare,
+)
 from cra.trace.batch import Batch
 from cra.trace.event import GENESIS_HASH, Event
 from cra.trace.jsonl import dump_line, read_event
@@ -101,7 +111,10 @@ class SqliteStorage:
     def sessions(self) -> list[str]:
         """The ids of the sessions that have events, in the order in which they were first stored."""
         with self._reading() as database:
-            return [session_id for (session_id,) in database.execute("SELECT session_id FROM session ORDER BY number")]
+            found = [session_id for (session_id,) in database.execute("SELECT session_id FROM session ORDER BY number")]
+        if not all(isinstance(each, str) for each in found):
+            raise no_text(self.name)
+        return found
 
     def last(self, session_id: str, n: int) -> list[Event]:
         """The session's last `n` events, in order; only these are read."""
@@ -217,7 +230,7 @@ class SqliteStorage:
                     str(error) == READ_ONLY
                 ):  # where the file could not be opened for writing just then, too: not for ever
                     self._disconnect()
-                if isinstance(error, sqlite3.Error):
+                if isinstance(error, DAMAGE):
                     raise explain(self.name, what, error) from error
                 raise
 
@@ -233,7 +246,7 @@ class SqliteStorage:
         try:
             with closing(connect(self._path)) as database:
                 yield database
-        except sqlite3.Error as error:
+        except DAMAGE as error:
             raise explain(self.name, "cannot be read", error) from error
 
     def _connected(self) -> sqlite3.Connection:
@@ -253,7 +266,7 @@ class SqliteStorage:
             except BaseException:
                 database.close()
                 raise
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, *DAMAGE) as error:
             raise explain(self.name, "cannot be opened", error) from error
         self._database, self._file = database, _identity(self._path)
         return database
@@ -287,7 +300,9 @@ class SqliteStorage:
                     " two processes have written one session: give the second one a file of its own"
                 )
 
-    def _event(self, session_id: str, sequence: int, line: bytes) -> Event:
+    def _event(self, session_id: str, sequence: int, line: object) -> Event:
+        if not isinstance(line, bytes):
+            raise no_text(self.name)
         try:
             return read_event(line)
         except InvalidTraceEvent as error:

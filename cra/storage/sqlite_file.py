@@ -46,9 +46,12 @@ READ_ONLY: Final = "attempt to write a readonly database"
 """SQLite's words for a file that it could open for reading alone; it tries that whatever kept it from writing."""
 FAILED_IO: Final = "disk I/O error"
 """Its words for any call that failed, an fsync among them."""
+_DAMAGED: Final = "database disk image is malformed"
+DAMAGE: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What reading a file raises: the message of an error may hold bytes of a damaged schema, a column those of a damaged row."""
 _ADVICE: Final = {
     READ_ONLY: "the file or its folder is read-only; change their permissions",
-    "database disk image is malformed": "the file is damaged; keep it, and save what is left with: sqlite3 FILE .recover",
+    _DAMAGED: "the file is damaged; keep it, and save what is left with: sqlite3 FILE .recover",
     "database or disk is full": "make room on the disk",
     FAILED_IO: "check the disk, quotas and limits on the size of files",
     "file is not a database": "name another file, or move this one away",
@@ -102,18 +105,24 @@ def prepare(database: sqlite3.Connection, name: str) -> None:
     database.execute("PRAGMA secure_delete = ON")  # who deletes a session wants nothing of it left
 
 
+def no_text(name: str) -> StorageError:
+    """A column of text holds something else, which no statement of ours put there."""
+    return explain(name, "cannot be read", sqlite3.DatabaseError(_DAMAGED))
+
+
 def pragma(database: sqlite3.Connection, text: str) -> object:
     """The value that a pragma gives."""
     return database.execute(f"PRAGMA {text}").fetchone()[0]
 
 
-def explain(name: str, what: str, error: sqlite3.Error | OSError) -> StorageError:
+def explain(name: str, what: str, error: sqlite3.Error | OSError | UnicodeDecodeError) -> StorageError:
     """One sentence: which storage, what could not be done, why, and what to do. `StorageLocked` while others write."""
     if isinstance(error, OSError):
         return StorageError(
             f"storage '{name}' {what}: {error.strerror}; check the path and the permissions of its folder"
         )
-    reason = str(error)  # SQLite's words for its error codes; Python 3.10 does not tell the codes
+    # SQLite's words for its error codes; Python 3.10 does not tell the codes.
+    reason = _DAMAGED if isinstance(error, UnicodeDecodeError) else str(error)
     if reason.startswith("database") and reason.endswith("is locked"):
         return StorageLocked(
             f"storage '{name}' {what}: another process has been writing for {BUSY_SECONDS:.0f} s;"

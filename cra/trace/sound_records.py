@@ -1,7 +1,7 @@
 """Whether a record of a dead process can become events that verify: what is inside of its payloads.
 
-Used by recovery alone: who records vouches for the payloads, and nobody looks at them on the hot path. What lies in a file may have
-been written by somebody else.
+Used by recovery alone: who records vouches for the payloads, and nobody looks at them on the hot path. What lies in a file may
+have been written by somebody else.
 """
 
 from __future__ import annotations

@@ -16,12 +16,11 @@ from typing import Any
 import msgspec
 
 from cra.errors import StorageError
-from cra.storage.sqlite_file import APPLICATION_ID, BUSY_SECONDS, SCHEMA_VERSION, pragma
+from cra.storage.sqlite_file import APPLICATION_ID, BUSY_SECONDS, DAMAGE, SCHEMA_VERSION, no_text, pragma
 from cra.trace.journal_look import StoredSession
 
 _FAULTS = 5
 _NO_INDEX = "it has a write-ahead log without {name}-shm beside it, which cannot be read without making that"
-_DAMAGE = (sqlite3.Error, UnicodeDecodeError)  # the message of an error may hold bytes of a damaged schema
 _SESSIONS = """
     SELECT session_id, count(*), (
         SELECT event_type FROM event WHERE session = number ORDER BY sequence DESC LIMIT 1)
@@ -54,7 +53,7 @@ def look_at_sqlite(path: str | os.PathLike[str]) -> SqliteLook:
             return _look(database, name, size, log)
     except OSError as error:
         return SqliteLook(name, problem=error.strerror)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         return SqliteLook(name, size, log, problem=str(error))
 
 
@@ -70,10 +69,12 @@ def lines_of_sqlite(path: str | os.PathLike[str]) -> Iterator[bytes]:
             if (application, version) != (APPLICATION_ID, SCHEMA_VERSION):
                 raise StorageError(f"{name!r} is no store of this version")
             for (line,) in database.execute("SELECT CAST(line AS BLOB) FROM event ORDER BY session, sequence"):
+                if not isinstance(line, bytes):
+                    raise no_text(name)
                 yield line + b"\n"
     except OSError as error:
         raise StorageError(f"{name!r} cannot be read: {error.strerror}") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise StorageError(f"{name!r} cannot be read: {error}; look at it with: cra doctor --data {name}") from error
 
 
@@ -91,7 +92,7 @@ def _opened_to_look(real: Path, log: int) -> sqlite3.Connection:
 
 
 def _look(database: sqlite3.Connection, name: str, size: int, log: int) -> SqliteLook:
-    """Raises what `_DAMAGE` names."""
+    """Raises what `DAMAGE` names."""
     application, version = pragma(database, "application_id"), pragma(database, "user_version")
     if application != APPLICATION_ID:
         (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -105,7 +106,7 @@ def _look(database: sqlite3.Connection, name: str, size: int, log: int) -> Sqlit
     rows: list[Any] = []
     try:
         rows = database.execute(_SESSIONS).fetchall()
-    except _DAMAGE as error:
+    except DAMAGE as error:
         faults.append(str(error))
     sessions = tuple(StoredSession(str(session_id), last == "session.ended") for session_id, _, last in rows)
     return SqliteLook(name, size, log, sum(count for _, count, _ in rows), sessions, tuple(faults))

@@ -29,7 +29,8 @@ _image: bytes | None = None
 
 
 def answer(data: bytes) -> object:
-    """What a look says and what is read; no look changes a file."""
+    """What a look says and what is read; no look changes a file. Of a damaged one SQLite reads whatever lies in its memory, so
+    that all that can be said is that it is damaged."""
     draws = Draws(data)
     raw = draws.number() & 1
     content = draws.rest() if raw else _changed(draws)
@@ -39,9 +40,10 @@ def answer(data: bytes) -> object:
         look = msgspec.to_builtins(look_at_sqlite(path))
         expect(path.read_bytes() == content and len(list(folder.iterdir())) == 1, "a look has changed something")
         try:
-            return look, _read(path)
+            found: object = _read(path)
         except StorageError as error:
-            return look, refusal(error)
+            found = refusal(error)
+        return "damaged" if look["faults"] else (look, found)
 
 
 def _read(path: Path) -> object:

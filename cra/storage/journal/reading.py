@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeVar
 
-from cra.errors import StorageError
+from cra.errors import InvalidTraceEvent, StorageError
 from cra.hotpath import Expander, scan_frames
 from cra.reference.expander import Head
 from cra.reference.frames import Place
@@ -221,9 +221,12 @@ class Reader:
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:
-        """Say what the system refuses as a `StorageError`."""
+        """Say what the system refuses, and what is no record, as a `StorageError`."""
         try:
             yield
+        except InvalidTraceEvent as error:
+            message = f"the journal {os.fspath(self._folder)!r} holds what is no record: {error.message}; verify it"
+            raise StorageError(message) from None
         except OSError as error:
             raise StorageError(
                 f"the journal {os.fspath(self._folder)!r} cannot be read: {error.strerror}; check the disk and the permissions"

@@ -778,3 +778,41 @@ def test_a_ring_is_beside_any_backend_that_has_a_location(tmp_path: Path) -> Non
 
     with cra.Resolver(["null:", Elsewhere()]):
         assert ["store.ring"] == os.listdir(tmp_path)
+
+
+def test_a_schema_that_is_no_text_is_an_error_of_the_store(store: Any, path: Path, sessions: Any) -> None:
+    """SQLite puts the bytes of a damaged schema into the message of its error, which Python cannot decode."""
+    storage = store()
+    storage.append(sessions.events(0))
+    storage.close()
+    data = path.read_bytes()
+    assert b"tableeventevent" in data
+    data = data.replace(b"tableeventevent", b"table\xff\xfe\xff\xfe\xffevent")
+    path.write_bytes(data.replace(b"CREATE TABLE event (", b"CREATE WHAT? event ("))
+    with pytest.raises(StorageError, match=r"cannot be opened: .*the file is damaged; keep it"):
+        store()
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "read"),
+    [
+        ("session", "session_id", lambda storage, _: storage.sessions()),
+        ("event", "line", lambda storage, session_id: list(storage.events(session_id))),
+        ("event", "line", lambda storage, session_id: storage.last(session_id, 1)),
+    ],
+)
+def test_a_row_without_a_value_is_an_error_of_the_store(
+    store: Any, path: Path, sessions: Any, table: str, column: str, read: Any
+) -> None:
+    """No table of ours may hold one, and a damaged file does: NULL is no id and no line."""
+    storage = store()
+    storage.append(sessions.events(0))
+    storage.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute(f"UPDATE sqlite_master SET sql = replace(sql, '{column} TEXT NOT NULL', '{column} TEXT')")
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        assert database.execute(f"UPDATE {table} SET {column} = NULL").rowcount
+    storage = store()
+    with pytest.raises(StorageError, match="the file is damaged; keep it"):
+        read(storage, sessions.id(0))

@@ -55,7 +55,7 @@ def with_payload(payload: bytes) -> bytes:
 def test_a_payload_that_is_none_is_a_storage_error(journal: JournalStorage) -> None:
     """By every way of reading; never an error of the reader's own."""
     for read in (lambda: list(journal.events(SESSION)), lambda: journal.last(SESSION, 1)):
-        with pytest.raises(StorageError, match="is stored that is no event|holds what is no record"):
+        with pytest.raises(StorageError, match=r"is stored that is no event|holds what is no record"):
             read()
 
 
@@ -63,9 +63,9 @@ def test_a_payload_that_is_none_is_a_storage_error(journal: JournalStorage) -> N
 def test_a_line_that_is_no_event_is_a_storage_error(tmp_path: Path, line: bytes) -> None:
     """Lines that came as events are stored as they came; these never did."""
     entry = lines_entry(Lines(SESSION, 0, 1, line))
-    with closing(JournalStorage(written(tmp_path, entry[FRAME_BYTES:]))) as store:
-        with pytest.raises(StorageError, match="is stored that is no event"):
-            list(store.events(SESSION))
+    store = JournalStorage(written(tmp_path, entry[FRAME_BYTES:]))
+    with closing(store), pytest.raises(StorageError, match="is stored that is no event"):
+        list(store.events(SESSION))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,167 @@
+"""`python -m fuzz`: campaigns over all fuzz targets, and what belongs to them. docs/fuzzing.md.
+
+Exit status: 0 no crash; 1 there were some; 2 the call was wrong; 3 something is missing: Atheris, clang.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from cra.fuzzing.registry import NAMES
+from cra.fuzzing.replay import files_of, replay
+from cra.fuzzing.run import NoEngine
+from fuzz import corpora, oss
+from fuzz.build import CannotBuild, build, built
+from fuzz.campaign import Campaign
+from fuzz.report import write_report
+
+DEFAULT_FOLDER: Final = Path("fuzz-out", "campaign")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        found: int = options.act(options)
+    except (NoEngine, CannotBuild) as problem:
+        print(problem, file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return found
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+
+    def command(name: str, act: object, text: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=text)
+        made.set_defaults(act=act)
+        return made
+
+    def targets(to: argparse.ArgumentParser) -> None:
+        to.add_argument("--target", action="append", choices=NAMES, help="only this one; may be repeated")
+
+    campaign = command("campaign", _campaign, "fuzz every target in turn; goes on where the campaign in its folder was")
+    targets(campaign)
+    campaign.add_argument("--hours", type=_hours, required=True, help="how long, in all")
+    jobs = os.cpu_count() or 1
+    campaign.add_argument(
+        "--jobs", type=int, default=jobs, choices=range(1, 257), metavar="M", help="targets at a time"
+    )
+    campaign.add_argument("--slice", type=_seconds, default=300, metavar="SECONDS", help="how long a target's turn is")
+    campaign.add_argument("--folder", type=Path, default=DEFAULT_FOLDER)
+    campaign.add_argument(
+        "--plain", action="store_true", help="with the compiled half as it is, not an instrumented one"
+    )
+
+    report = command("report", _report, "write the report of a campaign, finished or not")
+    report.add_argument("--folder", type=Path, default=DEFAULT_FOLDER)
+
+    making = command("build", _build, "make a copy of the package whose compiled half is instrumented")
+    making.add_argument("--sanitizer", choices=("address", "none"), default="address")
+
+    replaying = command("replay", _replay, "put the committed corpora to their targets; no Atheris is needed")
+    targets(replaying)
+
+    minimise = command(
+        "minimise", _minimise, "take into the committed corpora what a campaign found, and drop what adds nothing"
+    )
+    targets(minimise)
+    minimise.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help="a folder with a folder for each target")
+
+    export = command(
+        "export", _export, "write fuzzers, dictionaries and corpora as OSS-Fuzz and ClusterFuzzLite want them"
+    )
+    export.add_argument("folder", type=Path)
+    return parser
+
+
+def _hours(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 24 * 365:
+        raise argparse.ArgumentTypeError("more than 0 hours, at most a year")
+    return value
+
+
+def _seconds(text: str) -> int:
+    value = int(text)
+    if not 5 <= value <= 86_400:
+        raise argparse.ArgumentTypeError("from 5 seconds to a day")
+    return value
+
+
+def _campaign(options: argparse.Namespace) -> int:
+    targets = options.target or list(NAMES)
+    package = None if options.plain else built()
+    if package is None and not options.plain:
+        try:
+            package, _ = build()
+        except CannotBuild as problem:
+            print(f"{problem}\nthe compiled half is not instrumented in this campaign", file=sys.stderr)
+    campaign = Campaign(options.folder, package)
+    campaign.begin(targets, options.hours, options.jobs)
+    try:
+        crashes = campaign.run(targets, options.jobs, lambda line: print(line, flush=True), options.slice)
+    finally:
+        print(write_report(options.folder, campaign.history(), campaign.crashes()))
+    return int(bool(crashes))
+
+
+def _report(options: argparse.Namespace) -> int:
+    campaign = Campaign(options.folder)
+    if not campaign.history():
+        print(f"there is no campaign in {options.folder}", file=sys.stderr)
+        return 2
+    crashes = campaign.crashes()
+    print(write_report(options.folder, campaign.history(), crashes))
+    return int(bool(crashes))
+
+
+def _build(options: argparse.Namespace) -> int:
+    folder, kind = build(options.sanitizer)
+    print(f"{folder}: {kind}")
+    return 0
+
+
+def _replay(options: argparse.Namespace) -> int:
+    failed = total = 0
+    for target in options.target or NAMES:
+        files = files_of([corpora.corpus(target)]) if corpora.corpus(target).is_dir() else []
+        outcomes = list(replay(target, files))
+        for each in (each for each in outcomes if not each.passed):
+            failed += 1
+            print(f"{each.input} fails:\n{each.problem}", file=sys.stderr)
+        total += len(outcomes)
+        print(f"{target:15} {len(outcomes):4} inputs, {sum(each.taken for each in outcomes):4} taken", flush=True)
+    print(f"{total} inputs, {failed} failed")
+    return int(bool(failed))
+
+
+def _minimise(options: argparse.Namespace) -> int:
+    for target in options.target or NAMES:
+        found = [
+            Path(path) for path in files_of([options.folder / target / "corpus", options.folder / target / "seeds"])
+        ]
+        kept = corpora.minimise(target, [path for path in found if path.is_file()])
+        print(f"{target:15} {kept:4} inputs of {len(found)}", flush=True)
+    size = corpora.total_bytes()
+    print(f"{size} bytes in all")
+    return int(size > corpora.MAX_BYTES)
+
+
+def _export(options: argparse.Namespace) -> int:
+    for line in oss.export(options.folder):
+        print(line)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
