@@ -34,15 +34,22 @@ def find_clang() -> str | None:
 
 
 def built() -> str | None:
-    """The folder with the instrumented copy, if it is there and as new as the sources."""
+    """The folder with the instrumented copy, if its compiled half is there and as new as the sources; its Python is made so."""
     files = list((LIBRARY / "cra").glob("_speedups.*.so"))
-    if not files:
+    if not files or files[0].stat().st_mtime < max(map(_modified, _native_sources())):
         return None
-    newest = max(path.stat().st_mtime for path in (ROOT / "cra").rglob("*") if path.suffix in _COUNTS)
-    return str(LIBRARY) if files[0].stat().st_mtime >= newest else None
+    ignored = shutil.ignore_patterns("*.so", "*.pyx", "*.pxi", "*.c", "*.h", "__pycache__")
+    shutil.copytree(ROOT / "cra", LIBRARY / "cra", ignore=ignored, dirs_exist_ok=True)
+    return str(LIBRARY)
 
 
-_COUNTS: Final = (".py", ".pyx", ".pxi", ".c", ".h")
+def _native_sources() -> list[Path]:
+    found = [path for path in (ROOT / "cra").rglob("*") if path.suffix in (".pyx", ".pxi", ".c", ".h")]
+    return [ROOT / "setup.py", *found]
+
+
+def _modified(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 def build(sanitizer: str = "address") -> tuple[str, Instrumentation]:

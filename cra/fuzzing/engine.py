@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -73,7 +74,8 @@ class Engine:
         self._told = 0.0
         self._tell: IO[bytes] = os.fdopen(self._order.tell, "wb", buffering=0)
         for data in self._harness.target.seeds():
-            self._one(data)
+            with suppress(Exception):  # it is among the inputs that are fuzzed, and told of then
+                self._harness.run(data)
 
     def fuzz(self, atheris: Any) -> None:
         """Never returns: the process ends with the fuzzing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -15,7 +16,8 @@ def prepared(name: str, atheris: Any) -> tuple[Callable[[bytes], None], dict[str
     that all that is imported late is imported, and instrumented, now."""
     harness = Harness(name)
     for data in harness.target.seeds():
-        harness.run(data)
+        with suppress(Exception):  # it is in the corpus, and told of then
+            harness.run(data)
 
     def test(data: bytes) -> None:
         harness.run(data)
