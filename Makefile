@@ -25,7 +25,7 @@ dev: .venv/dev
 
 .venv/demo: extras = cli
 .venv/test: extras = all,test
-.venv/dev: extras = all,test,perf,dev
+.venv/dev: extras = all,test,perf,fuzz,dev
 
 .venv/demo .venv/test .venv/dev: pyproject.toml setup.py $(COMPILED) | $(BIN)/python
 	@echo "installing cra[$(extras)] into .venv"

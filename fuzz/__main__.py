@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from cra.fuzzing.native import SENTENCES, instrumentation
 from cra.fuzzing.registry import NAMES
 from cra.fuzzing.replay import files_of, replay
 from cra.fuzzing.run import NoEngine
@@ -61,6 +63,12 @@ def _parser() -> argparse.ArgumentParser:
     campaign.add_argument(
         "--plain", action="store_true", help="with the compiled half as it is, not an instrumented one"
     )
+
+    smoke = command("smoke", _smoke, "fuzz every target for some seconds: the gate's look whether all is well")
+    targets(smoke)
+    smoke.add_argument("--seconds", type=int, default=3, choices=range(1, 3601), metavar="N", help="for each target")
+    smoke.add_argument("--jobs", type=int, default=jobs, choices=range(1, 257), metavar="M", help="targets at a time")
+    smoke.add_argument("--plain", action="store_true", help="with the compiled half as it is, not an instrumented one")
 
     report = command("report", _report, "write the report of a campaign, finished or not")
     report.add_argument("--folder", type=Path, default=DEFAULT_FOLDER)
@@ -112,6 +120,25 @@ def _campaign(options: argparse.Namespace) -> int:
         crashes = campaign.run(targets, options.jobs, lambda line: print(line, flush=True), options.slice)
     finally:
         print(write_report(options.folder, campaign.history(), campaign.crashes()))
+    return int(bool(crashes))
+
+
+def _smoke(options: argparse.Namespace) -> int:
+    targets = options.target or list(NAMES)
+    package = None if options.plain else built()
+    print(SENTENCES[instrumentation(package)], flush=True)
+    folder = Path("fuzz-out", "smoke")
+    shutil.rmtree(folder, ignore_errors=True)
+    campaign = Campaign(folder, package)
+    campaign.begin(targets, options.seconds * len(targets) / 3600 / options.jobs, options.jobs)
+    crashes = campaign.run(targets, options.jobs, lambda line: print(line, flush=True))
+    for crash in crashes:
+        print(
+            f"{crash.target}: {crash.summary}\n    cra fuzz {crash.target} --reproduce {crash.input}", file=sys.stderr
+        )
+    history = campaign.history()
+    executions = sum(entry.executions for entry in history)
+    print(f"{len({entry.target for entry in history})} targets, {executions} executions, {len(crashes)} crashes")
     return int(bool(crashes))
 
 

@@ -23,8 +23,8 @@ from fuzz.corpora import corpus
 
 STATE: Final = "state.json"
 HISTORY: Final = "history.jsonl"
-SLICE_SECONDS: Final = 300
-_LEAST_SECONDS: Final = 5
+SLICE_SECONDS: Final = 300.0
+_LEAST_SECONDS: Final = 1
 
 
 class Entry(msgspec.Struct, frozen=True):

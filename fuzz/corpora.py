@@ -18,7 +18,8 @@ import msgspec
 
 from cra.fuzzing.registry import find_target
 
-FOLDER: Final = Path(__file__).parent / "corpus"
+ROOT: Final = Path(__file__).parent.parent
+FOLDER: Final = ROOT / "fuzz" / "corpus"
 MAX_BYTES: Final = 1_000_000
 """Of all of them together."""
 _SHARE: Final = 45_000
@@ -65,7 +66,7 @@ def minimise(target: str, found: Iterable[Path]) -> int:
             [sys.executable, "-m", "fuzz.reach", target, folder],
             stdout=subprocess.PIPE,
             check=True,
-            cwd=FOLDER.parent.parent,
+            cwd=ROOT,
         )
     kept, size = [], 0
     for number in _cover(msgspec.json.decode(done.stdout.splitlines()[-1], type=list[list[int]])):

@@ -49,6 +49,14 @@ class CrashFolder:
             found.append(Crash(self._target, signature, summary[0] if summary else "", str(path.with_suffix(".input"))))
         return found
 
+    def drop(self, crash: Crash) -> bytes:
+        """Forget a crash; its input."""
+        path = Path(crash.input)
+        data = path.read_bytes()
+        path.unlink()
+        path.with_suffix(".txt").unlink()
+        return data
+
     def keep(self, data: bytes, reason: tuple[str, str]) -> Crash | None:
         """Keep an input with the reason (`python_reason`, `native_reason`) for which it failed; None where that is known."""
         what, details = reason

@@ -26,8 +26,8 @@ class Disagreement(AssertionError):
 
 
 class Harness:
-    """The target called `name`, in every implementation there is here; `implementations` says which. The two copies of the
-    package are made with it, so that a process has one. Raises `KeyError` for a name that no target has."""
+    """The target called `name`, in every implementation there is here; `implementations` says which. Raises `KeyError` for a
+    name that no target has."""
 
     def __init__(self, name: str) -> None:
         self._places: list[tuple[World, Any, type[Exception]]] = []

@@ -30,7 +30,7 @@ if sys.argv[1]:
 from cra.fuzzing.replay import answer_all
 answer_all(sys.argv[2], int(sys.argv[3]), sys.argv[4:])
 """
-_START_SECONDS: Final = 120.0
+_START_SECONDS: Final = 300.0
 _LAST_BYTES: Final = 20_000
 
 
@@ -57,7 +57,7 @@ def replay(name: str, files: Sequence[str], package: str | None = None) -> Itera
     environment = native.environment(native.instrumentation(package))
     left = list(files)
     while left:
-        for outcome in _replay_until_death(name, left, package, environment):
+        for outcome in _replay_until_death(name, tuple(left), package, environment):
             yield outcome
             left.pop(0)
 

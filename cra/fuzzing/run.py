@@ -24,9 +24,10 @@ import msgspec
 
 from cra.fuzzing import native
 from cra.fuzzing.crashes import Crash, CrashFolder, native_reason
-from cra.fuzzing.engine import ARTIFACTS, BOOTSTRAP, CRASHES, SEEDS, Order, Told
+from cra.fuzzing.engine import ARTIFACTS, BOOTSTRAP, CORPUS, CRASHES, SEEDS, Order, Told
 from cra.fuzzing.native import Instrumentation
 from cra.fuzzing.registry import find_target
+from cra.fuzzing.replay import replay
 from cra.fuzzing.scratch import scratch_of_child
 
 LOG: Final = "log.txt"
@@ -37,6 +38,8 @@ MISSING: Final = (
 _PROGRESS: Final = re.compile(r"#\d+\s+\w+\s+cov: (\d+) ft: (\d+) corp: (\d+)/")
 _KEPT_LINES: Final = 400
 _GRACE_SECONDS: Final = 60.0
+_START_SECONDS: Final = 600.0
+"""The package is instrumented twice before the first input: seconds, and minutes where everything else wants the processor, too."""
 _MOST_STARTS: Final = 50
 _TICK_SECONDS: Final = 0.5
 
@@ -61,7 +64,7 @@ class Progress(msgspec.Struct):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What came of a run, and every crash that is in its folder, those of earlier runs included."""
+    """What came of a run, and every crash that is in its folder: those of earlier runs that still are some, too."""
 
     progress: Progress
     instrumentation: Instrumentation
@@ -102,6 +105,7 @@ def run(
     except FileNotFoundError as problem:
         raise NoEngine(str(problem)) from None
     crashes = CrashFolder(folder / CRASHES, name)
+    _retire(name, crashes, folder / CORPUS, package)
     progress = Progress(name)
     begun = time.monotonic()
     while (left := seconds - (time.monotonic() - begun)) > 0 and progress.starts < _MOST_STARTS:
@@ -166,7 +170,8 @@ class _Process:
         """Until it ends, which it is made to when it should long have; its exit code."""
         assert self._process.stdout is not None
         self._before = progress.executions, progress.taken, progress.failed
-        deadline = time.monotonic() + self._seconds + _GRACE_SECONDS + find_target(progress.target).seconds
+        patience = self._seconds + _GRACE_SECONDS + find_target(progress.target).seconds
+        deadline = time.monotonic() + _START_SECONDS
         buffers = {self._told: b"", self._process.stdout.fileno(): b""}
         try:
             with selectors.DefaultSelector() as selector, open(self._folder / LOG, "ab") as log:
@@ -180,6 +185,8 @@ class _Process:
                             continue
                         *lines, buffers[key.fd] = (buffers[key.fd] + data).split(b"\n")
                         if key.fd == self._told:
+                            if not self.has_told:
+                                deadline = time.monotonic() + patience
                             self._take_told(lines, progress)
                         else:
                             log.write(data)
@@ -228,8 +235,21 @@ def _keep_artifacts(folder: Path, crashes: CrashFolder, output: str) -> bool:
     return bool(found)
 
 
+def _retire(name: str, crashes: CrashFolder, corpus: Path, package: str | None) -> None:
+    """Crashes of earlier runs that are none any more become inputs of the corpus."""
+    known = {crash.input: crash for crash in crashes.list() if Path(crash.input).is_file()}
+    for outcome in replay(name, list(known), package):
+        if outcome.passed:
+            corpus.mkdir(parents=True, exist_ok=True)
+            _write_input(corpus, crashes.drop(known[outcome.input]))
+
+
+def _write_input(folder: Path, data: bytes) -> None:
+    (folder / hashlib.sha1(data, usedforsecurity=False).hexdigest()).write_bytes(data)
+
+
 def _write_seeds(name: str, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for data in find_target(name).seeds():
-        (folder / hashlib.sha1(data, usedforsecurity=False).hexdigest()).write_bytes(data)
+        _write_input(folder, data)

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import ModuleType
 from typing import Any, Final
 
@@ -69,8 +70,9 @@ class OtherWorld(World):
                     os.environ.pop(name, None)
 
 
+@cache
 def worlds() -> list[World]:
-    """The world that is imported already, and where that is the compiled one, the reference beside it."""
+    """The world that is imported already, and where that is the compiled one, the reference beside it; made once."""
     first = World()
     return [first] if first.implementation == "pure" else [first, OtherWorld()]
 
