@@ -83,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
         "minimise", _minimise, "take into the committed corpora what a campaign found, and drop what adds nothing"
     )
     targets(minimise)
+    minimise.add_argument(
+        "--most", type=int, default=2000, metavar="N", help="look at so many inputs a target, the smallest"
+    )
     minimise.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help="a folder with a folder for each target")
 
     export = command(
@@ -177,7 +180,7 @@ def _minimise(options: argparse.Namespace) -> int:
         found = [
             Path(path) for path in files_of([options.folder / target / "corpus", options.folder / target / "seeds"])
         ]
-        kept = corpora.minimise(target, [path for path in found if path.is_file()])
+        kept = corpora.minimise(target, found, options.most)
         print(f"{target:15} {kept:4} inputs of {len(found)}", flush=True)
     size = corpora.total_bytes()
     print(f"{size} bytes in all")

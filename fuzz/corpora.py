@@ -48,17 +48,16 @@ def total_bytes() -> int:
     return sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file())
 
 
-def minimise(target: str, found: Iterable[Path]) -> int:
-    """Replace the corpus of a target by the smallest of these inputs, and of its own, that reach everything which they reach
-    together.
+def minimise(target: str, found: Iterable[Path], most: int) -> int:
+    """Replace the corpus of a target by the smallest of its inputs and of these that reach what all of them do together.
 
-    What an input reaches are the lines of this package and the branches between them, in both implementations. At most about 45
-    kB are kept, the inputs that reach most of what nothing else does first. Returns how many there are now.
+    The `most` smallest are looked at. What an input reaches are the steps from line to line in this package, in both
+    implementations. About 45 kB are kept at most, those first that reach most of what nothing else does. Returns how many there
+    are now.
     """
     largest = min(_LARGEST, find_target(target).max_bytes)
-    candidates = sorted(
-        {path.read_bytes() for path in (*inputs(target), *found) if path.stat().st_size <= largest}, key=len
-    )
+    known = {path.read_bytes() for path in (*inputs(target), *found) if path.stat().st_size <= largest}
+    candidates = sorted(known, key=lambda data: (len(data), data))[:most]
     with tempfile.TemporaryDirectory() as folder:
         for number, data in enumerate(candidates):
             Path(folder, f"{number:06d}").write_bytes(data)

@@ -49,7 +49,7 @@ def test_a_module_says_what_it_is(path):
 
 
 def test_imports_run_downwards():
-    """Nothing in the runtime imports the command line."""
+    """Nothing in the runtime imports the command line; the fuzz target of that does."""
     for path in MODULES:
-        if "cli" not in path.parts and path.name != "__main__.py":
+        if "cli" not in path.parts and path.name not in ("__main__.py", "command_line.py"):
             assert not re.search(r"^\s*(from|import) cra\.cli", path.read_text(), re.MULTILINE), path

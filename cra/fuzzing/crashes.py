@@ -49,6 +49,10 @@ class CrashFolder:
             found.append(Crash(self._target, signature, summary[0] if summary else "", str(path.with_suffix(".input"))))
         return found
 
+    def inputs(self) -> set[bytes]:
+        """What is known to fail."""
+        return {path.read_bytes() for path in self.folder.glob(f"{self._target}-*.input")}
+
     def drop(self, crash: Crash) -> bytes:
         """Forget a crash; its input."""
         path = Path(crash.input)

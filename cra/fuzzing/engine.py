@@ -70,17 +70,25 @@ class Engine:
         self._harness = Harness(self._order.target)
         self._out = Path(self._order.out)
         self._crashes = CrashFolder(self._out / CRASHES, self._order.target)
+        for name in (CORPUS, ARTIFACTS):
+            (self._out / name).mkdir(parents=True, exist_ok=True)
         self._executions = self._taken = self._failed = 0
         self._told = 0.0
         self._tell: IO[bytes] = os.fdopen(self._order.tell, "wb", buffering=0)
         for data in self._harness.target.seeds():
-            with suppress(Exception):  # it is among the inputs that are fuzzed, and told of then
-                self._harness.run(data)
+            if data not in self._crashes.inputs():
+                self._warm_up(data)
+
+    def _warm_up(self, data: bytes) -> None:
+        """Where the process dies of it, it has left it as libFuzzer does. What it raises is told of when it is fuzzed."""
+        artifact = self._out / ARTIFACTS / "crash-seed"
+        artifact.write_bytes(data)
+        with suppress(Exception):
+            self._harness.run(data)
+        artifact.unlink()
 
     def fuzz(self, atheris: Any) -> None:
         """Never returns: the process ends with the fuzzing."""
-        for name in (CORPUS, ARTIFACTS):
-            (self._out / name).mkdir(parents=True, exist_ok=True)
         atheris.Setup(self._arguments(), self._one, **mutator(self._harness, atheris))
         atheris.Fuzz()
 

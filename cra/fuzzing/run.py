@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -39,7 +39,7 @@ _PROGRESS: Final = re.compile(r"#\d+\s+\w+\s+cov: (\d+) ft: (\d+) corp: (\d+)/")
 _KEPT_LINES: Final = 400
 _GRACE_SECONDS: Final = 60.0
 _START_SECONDS: Final = 600.0
-"""The package is instrumented twice before the first input: seconds, and minutes where everything else wants the processor, too."""
+"""The package is instrumented twice before the first input: seconds, and minutes where others want the processor, too."""
 _MOST_STARTS: Final = 50
 _TICK_SECONDS: Final = 0.5
 
@@ -99,7 +99,6 @@ def run(
     folder = Path(out).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     kind = native.instrumentation(package)
-    _write_seeds(name, folder / SEEDS)
     try:
         environment = native.environment(kind)
     except FileNotFoundError as problem:
@@ -110,6 +109,7 @@ def run(
     begun = time.monotonic()
     while (left := seconds - (time.monotonic() - begun)) > 0 and progress.starts < _MOST_STARTS:
         progress.starts += 1
+        _write_seeds(name, folder / SEEDS, crashes.inputs())
         process = _Process(name, max(1, round(left)), folder, corpora, package, environment, seed)
         code = process.watch(progress, begun, watch, crashes)
         if code == 0:
@@ -248,8 +248,10 @@ def _write_input(folder: Path, data: bytes) -> None:
     (folder / hashlib.sha1(data, usedforsecurity=False).hexdigest()).write_bytes(data)
 
 
-def _write_seeds(name: str, folder: Path) -> None:
+def _write_seeds(name: str, folder: Path, known: Container[bytes]) -> None:
+    """Without those that are crashes: of native code they would end every process before anything else is tried."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for data in find_target(name).seeds():
-        _write_input(folder, data)
+        if data not in known:
+            _write_input(folder, data)
