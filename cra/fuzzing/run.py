@@ -49,7 +49,8 @@ class NoEngine(Exception):
 
 
 class Progress(msgspec.Struct):
-    """How far a run is: `taken` of the executions were inputs that the door took; `coverage` and `features` are libFuzzer's."""
+    """How far a run is, in `seconds` since the first input, which comes seconds after the start. `taken` of the executions were
+    inputs that the door took; `coverage` and `features` are libFuzzer's."""
 
     target: str
     seconds: float = 0.0
@@ -106,12 +107,11 @@ def run(
     crashes = CrashFolder(folder / CRASHES, name)
     _retire(name, crashes, folder / CORPUS, package)
     progress = Progress(name)
-    begun = time.monotonic()
-    while (left := seconds - (time.monotonic() - begun)) > 0 and progress.starts < _MOST_STARTS:
+    while (left := seconds - progress.seconds) > 0 and progress.starts < _MOST_STARTS:
         progress.starts += 1
         _write_seeds(name, folder / SEEDS, crashes.inputs())
         process = _Process(name, max(1, round(left)), folder, corpora, package, environment, seed)
-        code = process.watch(progress, begun, watch, crashes)
+        code = process.watch(progress, watch, crashes)
         if code == 0:
             break
         kept = _keep_artifacts(folder / ARTIFACTS, crashes, process.output())
@@ -122,7 +122,7 @@ def run(
         if not kept and code < 0 and not crashes.list():
             raise NoEngine(f"the fuzzer was ended by signal {-code}; see {folder / LOG}")
     found = tuple(crashes.list())
-    progress.seconds, progress.crashes = time.monotonic() - begun, len(found)
+    progress.crashes = len(found)
     watch(progress)
     return Result(progress, kind, found)
 
@@ -144,7 +144,8 @@ class _Process:
         self._seconds = seconds
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self._before = (0, 0, 0)
-        self.has_told = False
+        self._seconds_before = 0.0
+        self._since: float | None = None
         self._scratch = scratch_of_child()
         told, tell = os.pipe()
         order = Order(name, seconds, str(folder), tuple(corpora), tell, seed)
@@ -162,14 +163,19 @@ class _Process:
             os.close(tell)
         self._told = told
 
+    @property
+    def has_told(self) -> bool:
+        """Whether it has come to its first input."""
+        return self._since is not None
+
     def output(self) -> str:
         """The last lines that it wrote."""
         return "\n".join(self._lines)
 
-    def watch(self, progress: Progress, begun: float, watch: Watch, crashes: CrashFolder) -> int:
+    def watch(self, progress: Progress, watch: Watch, crashes: CrashFolder) -> int:
         """Until it ends, which it is made to when it should long have; its exit code."""
         assert self._process.stdout is not None
-        self._before = progress.executions, progress.taken, progress.failed
+        self._before, self._seconds_before = (progress.executions, progress.taken, progress.failed), progress.seconds
         patience = self._seconds + _GRACE_SECONDS + find_target(progress.target).seconds
         deadline = time.monotonic() + _START_SECONDS
         buffers = {self._told: b"", self._process.stdout.fileno(): b""}
@@ -185,13 +191,15 @@ class _Process:
                             continue
                         *lines, buffers[key.fd] = (buffers[key.fd] + data).split(b"\n")
                         if key.fd == self._told:
-                            if not self.has_told:
-                                deadline = time.monotonic() + patience
+                            if self._since is None and data:
+                                self._since = time.monotonic()
+                                deadline = self._since + patience
                             self._take_told(lines, progress)
                         else:
                             log.write(data)
                             self._take_output(lines, progress)
-                    progress.seconds = time.monotonic() - begun
+                    if self._since is not None:
+                        progress.seconds = self._seconds_before + time.monotonic() - self._since
                     progress.crashes = len(crashes.list()) if progress.failed else progress.crashes
                     watch(progress)
                     if time.monotonic() > deadline:
@@ -208,7 +216,6 @@ class _Process:
     def _take_told(self, lines: list[bytes], progress: Progress) -> None:
         for line in lines:
             told = msgspec.json.decode(line, type=Told)
-            self.has_told = True
             progress.executions = self._before[0] + told.executions
             progress.taken = self._before[1] + told.taken
             progress.failed = self._before[2] + told.failed
