@@ -177,9 +177,8 @@ def _replay(options: argparse.Namespace) -> int:
 
 def _minimise(options: argparse.Namespace) -> int:
     for target in options.target or NAMES:
-        found = [
-            Path(path) for path in files_of([options.folder / target / "corpus", options.folder / target / "seeds"])
-        ]
+        place = options.folder / target / "corpus"
+        found = [Path(path) for path in files_of([place])] if place.is_dir() else []
         kept = corpora.minimise(target, found, options.most)
         print(f"{target:15} {kept:4} inputs of {len(found)}", flush=True)
     size = corpora.total_bytes()

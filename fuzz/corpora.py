@@ -49,15 +49,16 @@ def total_bytes() -> int:
 
 
 def minimise(target: str, found: Iterable[Path], most: int) -> int:
-    """Replace the corpus of a target by the smallest of its inputs and of these that reach what all of them do together.
+    """Replace the corpus of a target by the smallest of its seeds, its inputs and these that reach what all of them do together.
 
     The `most` smallest are looked at. What an input reaches are the steps from line to line in this package, in both
     implementations. About 45 kB are kept at most, those first that reach most of what nothing else does. Returns how many there
     are now.
     """
     largest = min(_LARGEST, find_target(target).max_bytes)
-    known = {path.read_bytes() for path in (*inputs(target), *found) if path.stat().st_size <= largest}
-    candidates = sorted(known, key=lambda data: (len(data), data))[:most]
+    known = {path.read_bytes() for path in (*inputs(target), *found)} | set(find_target(target).seeds())
+    small = (data for data in known if len(data) <= largest)
+    candidates = sorted(small, key=lambda data: (len(data), data))[:most]
     with tempfile.TemporaryDirectory() as folder:
         for number, data in enumerate(candidates):
             Path(folder, f"{number:06d}").write_bytes(data)

@@ -94,9 +94,10 @@ def python_reason(error: BaseException) -> tuple[str, str]:
 def native_reason(output: str) -> tuple[str, str]:
     """The same of what a process wrote before it died: of a sanitizer's report the kind and the innermost functions."""
     kind = _NATIVE_KIND.search(output)
-    if kind is None:
-        return "the process died", output
-    frames = [name for name in _NATIVE_FRAME.findall(output[kind.start() :]) if not name.startswith("__")]
+    frames = _NATIVE_FRAME.findall(output[kind.start() :]) if kind is not None else []
+    frames = [name for name in frames if not name.startswith("__")]
+    if kind is None or (kind[1] == "deadly" and not frames):  # a signal, and nobody says where
+        return "the process died", f"{output}\nthe process died"
     return "\n".join((kind[1], *frames[:_INNERMOST])), output[
         kind.start() :
     ] + f"\n{kind[1]} in {frames[0] if frames else '?'}"

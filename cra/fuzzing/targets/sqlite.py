@@ -29,8 +29,8 @@ _image: bytes | None = None
 
 
 def answer(data: bytes) -> object:
-    """What a look says and what is read; no look changes a file. Of a damaged one SQLite reads whatever lies in its memory, so
-    that all that can be said is that it is damaged."""
+    """What a look says and what is read; no look changes a file. Of a file that is damaged SQLite reads whatever lies in its memory,
+    so that it says something else each time: then all that is expected is that nothing else is raised."""
     draws = Draws(data)
     raw = draws.number() & 1
     content = draws.rest() if raw else _changed(draws)
@@ -43,7 +43,7 @@ def answer(data: bytes) -> object:
             found: object = _read(path)
         except StorageError as error:
             found = refusal(error)
-        return "damaged" if look["faults"] else (look, found)
+        return (look, found) if content in (b"", _sound()) else "changed"
 
 
 def _read(path: Path) -> object:
