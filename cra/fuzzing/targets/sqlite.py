@@ -29,7 +29,7 @@ _image: bytes | None = None
 
 
 def answer(data: bytes) -> object:
-    """What a look says and what is read; no look changes a file. Of a file that is damaged SQLite reads whatever lies in its memory,
+    """What a look says and what is read; no look changes a file. Of a file that is damaged SQLite reads whatever lies in memory,
     so that it says something else each time: then all that is expected is that nothing else is raised."""
     draws = Draws(data)
     raw = draws.number() & 1
