@@ -28,7 +28,9 @@ _BETWEEN: Final = b"\n\n\n"
 _LONG: Final = frozenset({"fuzz", "bench", "conformance", "serve"})
 _VARIES: Final = frozenset({"doctor", "--version"})
 """What tells of the implementation, the machine or the moment: judged, and not compared."""
-_STAYS_INSIDE: Final = re.compile(r"(?:jsonl|sqlite|journal):///[\w.-]+|[^/]*").fullmatch
+_STAYS_INSIDE: Final = re.compile(
+    r"(?:--[\w-]+=)?(?:(?:jsonl|sqlite|journal):///[\w.-]+(?:\?[\w.&=-]*)?|[^/]*)"
+).fullmatch
 _MOST_ARGUMENTS: Final = 16
 _CODES: Final = (0, 1, 2, 3)
 _COLUMNS: Final = "200"
@@ -66,10 +68,7 @@ def answer(data: bytes) -> object:
 def _may_run(arguments: list[str]) -> bool:
     if len(arguments) > _MOST_ARGUMENTS or _LONG & set(arguments):
         return False
-    return all(
-        ".." not in each and _STAYS_INSIDE(each.rpartition("=")[2]) and "/" not in each.rpartition("=")[0]
-        for each in arguments
-    )
+    return all(".." not in each and _STAYS_INSIDE(each) for each in arguments)
 
 
 @contextmanager
@@ -87,7 +86,7 @@ def _inside(folder: os.PathLike[str]) -> Iterator[None]:
 @contextmanager
 def _captured() -> Iterator[tuple[io.TextIOWrapper, io.TextIOWrapper]]:
     streams = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8")
-    with patch.object(sys, "stdout", streams[0]), patch.object(sys, "stderr", streams[1]):
+    with patch.multiple(sys, stdout=streams[0], stderr=streams[1], stdin=io.TextIOWrapper(io.BytesIO())):
         yield streams
 
 
