@@ -13,7 +13,8 @@ from cra.fuzzing.harness import refusal
 from cra.fuzzing.scratch import scratch
 from cra.fuzzing.target import Target, expect
 from cra.fuzzing.traces import CONTENTS, TOKENS, sealed_again, trace
-from cra.storage.jsonl import SUFFIX, JsonlStorage
+from cra.storage.jsonl import JsonlStorage
+from cra.storage.lines import SUFFIX
 from cra.testing import SeededIds, VirtualClock
 from cra.testing.traces import make_trace
 from cra.trace.jsonl import dump_line
