@@ -139,9 +139,10 @@ class Session(SessionCore):
                 runtime.recorder.record(
                     ResolveRecord(self.header, base, now_ns, template, text, is_payload, request_id, injected, cut)
                 )
-                if not (exhausted or is_payload or self.parent):
+                usual = plan.ruling(())
+                if usual.template and not (is_payload or self.parent):
                     second = now_ns // NS_PER_SECOND if plan.policy_set.depends_on_time else -1
-                    self.set_shortcut(epoch, second, plan, ruling, template, watches)
+                    self.set_shortcut(epoch, second, plan, usual, usual.template, watches)
             resolution = Resolution(
                 header=self.header,
                 base=base,

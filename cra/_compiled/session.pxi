@@ -162,12 +162,18 @@ cdef class SessionCore:
             return None
         if monotonic_ns - self.active_ns > runtime.idle_ns or monotonic_ns - self.started_ns > runtime.life_ns:
             return None
-        cdef tuple states = watches.unused
+        cdef tuple states = watches.unused, limited
+        cdef uint32_t template = self._template
         cdef bint exhausted
         if states:
             states = runtime.limits.look_at(watches, monotonic_ns, &exhausted)
             if exhausted:
-                return None
+                limited = watches.exhausted(states)
+                if limited:
+                    ruling = plan.ruling(limited)
+                    template = ruling.template
+                    if not template:
+                        return None
         cdef Py_ssize_t text_length
         cdef const char *text
         try:
@@ -181,7 +187,7 @@ cdef class SessionCore:
         runtime.draw(now_ns, base)
         if not runtime.direct or self._epoch != runtime.epoch or self._own_lock.depth or self._plan is not plan:
             return _uuid_number(base)
-        if not self._record_resolve(base, now_ns, injected, cut, text, text_length, request_id):
+        if not self._record_resolve(base, now_ns, template, injected, cut, text, text_length, request_id):
             return _uuid_number(base)
         self.active_ns = monotonic_ns
         cdef object resolution = new_resolution(
@@ -206,6 +212,7 @@ cdef class SessionCore:
         self,
         const uint8_t *base,
         int64_t now_ns,
+        uint32_t template,
         tuple injected,
         tuple cut,
         const char *text,
@@ -238,7 +245,7 @@ cdef class SessionCore:
         memcpy(record + 8, &self.number, 8)
         memcpy(record + 16, &now_ns, 8)
         memcpy(record + 24, base, 16)
-        memcpy(record + 40, &self._template, 4)
+        memcpy(record + 40, &template, 4)
         number = <uint32_t>text_length
         memcpy(record + 44, &number, 4)
         record += _RESOLVE_BYTES

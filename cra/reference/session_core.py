@@ -2,7 +2,7 @@
 
 A session remembers in a `Shortcut` what its last plain resolve came to. The next one may take it as long as nothing has changed
 that the plan depends on: the atlases (`RuntimeCore.epoch`), the grants of the session (`forget_shortcut`), the second of the
-wall clock where a condition reads it, limits that are not exhausted. Taken or not, the answer and its events are the same.
+wall clock where a condition reads it. Limits are looked at every time. Taken or not, the answer and its events are the same.
 
 What else a session records goes by way of the recorder here; the compiled twin puts it into the ring itself where it may
 (`RuntimeCore.direct`), and leaves to the recorder whatever is unusual.
@@ -213,8 +213,13 @@ class SessionCore:
         if monotonic_ns - self.active_ns > runtime.idle_ns or monotonic_ns - self.started_ns > runtime.life_ns:
             return None
         states = runtime.limits.states(shortcut.watches, monotonic_ns)
-        if shortcut.watches.exhausted(states):
-            return None
+        ruling, template = shortcut.ruling, shortcut.template
+        exhausted = shortcut.watches.exhausted(states)
+        if exhausted:
+            ruling = shortcut.plan.ruling(exhausted)
+            template = ruling.template
+            if not template:
+                return None
         try:
             text = goal.encode()
         except UnicodeEncodeError:
@@ -225,7 +230,7 @@ class SessionCore:
             self.number,
             base,
             now_ns,
-            shortcut.template,
+            template,
             text,
             request_id=request_id,
             injected=injected,
@@ -245,7 +250,7 @@ class SessionCore:
             expires_ns=monotonic_ns + runtime.ttl_seconds * NS_PER_SECOND,
             ttl_seconds=runtime.ttl_seconds,
             plan=shortcut.plan,
-            ruling=shortcut.ruling,
+            ruling=ruling,
             injected=injected,
             limit_states=states,
             ask=goal,

@@ -659,3 +659,39 @@ class TestApprovals:
             first.lock.release()
         thread.join(60)
         assert not thread.is_alive()
+
+
+class TestExhaustedLimits:
+    """A resolve whose limits are exhausted takes the short way, too. PROTOCOL: Decision, Limits."""
+
+    def test_the_short_way_gives_what_the_long_way_gives(self, make_world: Any, atlas: Any) -> None:
+        """Before, while and after a limit is exhausted: the same decisions and the same events, asked plainly or with a hint."""
+        limit = {
+            "policy_id": "few",
+            "type": "rate_limit",
+            "actions": ["a.b"],
+            "parameters": {"max_calls": 2, "window_seconds": 60, "key": "session"},
+        }
+        traces = []
+        for hints in ((), ("unknown",)):
+            world = make_world(atlas("a.b", "a.c", rules=[limit]))
+            world.resolver.register("a.b", lambda: 1, inline=True)
+            session = world.open()
+            seen = []
+            for step in range(12):
+                resolution = session.resolve("x", context_hints=hints)
+                seen.append((resolution.decision.type, resolution.is_allowed("a.b"), resolution.constraints))
+                if step < 2:
+                    session.execute("a.b", resolution=resolution)
+                if step == 8:
+                    world.clock.advance(61)
+            events = [
+                (
+                    event.event_type,
+                    {k: v for k, v in event.payload.items() if not k.endswith("_id") and k != "context_hints"},
+                )
+                for event in world.trace(session)
+            ]
+            traces.append((seen, events))
+        assert traces[0] == traces[1]
+        assert [True] * 2 + [False] * 7 + [True] * 3 == [allowed for _, allowed, _ in traces[0][0]]
