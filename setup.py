@@ -21,7 +21,10 @@ from setuptools._distutils.sysconfig import customize_compiler, get_python_inc
 
 FLAGS = [
     *("-std=c11", "-O3", "-g0", "-fvisibility=hidden", "-Wall", "-Wextra", "-pthread"),
-    *("-fno-asynchronous-unwind-tables", "-ffunction-sections"),  # nothing is unwound, and what nobody calls is left out
+    *(
+        "-fno-asynchronous-unwind-tables",
+        "-ffunction-sections",
+    ),  # nothing is unwound, and what nobody calls is left out
 ]
 LINK_FLAGS = [
     "-pthread",
