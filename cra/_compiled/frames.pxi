@@ -30,40 +30,75 @@ cdef bint _next_that_matters(const uint8_t *data, size_t size, size_t *at, cra_f
     return False
 
 
+cdef enum:
+    _AT_ONCE = 256  # places that are found before the interpreter lock is taken for them: it may be long in coming
+
+cdef struct _place:
+    size_t at
+    uint32_t length
+
+cdef struct _run:
+    uint64_t number
+    size_t first
+    size_t behind
+    uint64_t records
+
+
+cdef size_t _places(const uint8_t *data, size_t size, size_t *at, _place *places, bint any_session, uint64_t session) noexcept nogil:
+    """The next contents that a scan wants; fewer than `_AT_ONCE` at the end of the whole frames."""
+    cdef cra_frame frame
+    cdef size_t found = 0
+    while found < _AT_ONCE and _next_that_matters(data, size, at, &frame, any_session, session):
+        places[found].at = frame.content - data
+        places[found].length = frame.length
+        found += 1
+    return found
+
+
+cdef size_t _runs(const uint8_t *data, size_t size, size_t stop, size_t *at, _run *runs) noexcept nogil:
+    """The next runs of records of one session each; fewer than `_AT_ONCE` where `stop` or the whole frames end."""
+    cdef cra_frame frame
+    cdef size_t found = 0
+    cdef uint64_t number = 0
+    while at[0] < stop and cra_frame_at(data + at[0], size - at[0], &frame):
+        if cra_frame_session(&frame, &number):
+            if found == 0 or runs[found - 1].number != number:
+                if found == _AT_ONCE:
+                    return found
+                runs[found].number, runs[found].first, runs[found].records = number, at[0], 0
+                found += 1
+            runs[found - 1].records += cra_frame_has_events(&frame)
+            runs[found - 1].behind = at[0] + CRA_FRAME + frame.length
+        at[0] += CRA_FRAME + frame.length
+    return found
+
+
 def scan_frames(bytes data not None, Py_ssize_t start=0, session=None):
     """See `cra.reference.frames.scan_frames`."""
     cdef const uint8_t *begin = <const uint8_t *>PyBytes_AS_STRING(data)
-    cdef size_t size = PyBytes_GET_SIZE(data), at = min(max(start, 0), size)
-    cdef bint any_session = session is None, more
+    cdef size_t size = PyBytes_GET_SIZE(data), at = min(max(start, 0), size), count = _AT_ONCE, n
+    cdef bint any_session = session is None
     cdef uint64_t number = 0 if session is None else session
-    cdef cra_frame frame
+    cdef _place[_AT_ONCE] places
     cdef list found = []
-    while True:
+    while count == _AT_ONCE:
         with nogil:
-            more = _next_that_matters(begin, size, &at, &frame, any_session, number)
-        if not more:
-            return found, (at if at >= <size_t>start else start)
-        found.append((frame.content - begin, frame.length))
+            count = _places(begin, size, &at, places, any_session, number)
+        for n in range(count):
+            found.append((places[n].at, places[n].length))
+    return found, (at if at >= <size_t>start else start)
 
 
 def survey_frames(bytes data not None, Py_ssize_t start, Py_ssize_t end, offset, dict spans not None):
     """See `cra.reference.frames.survey_frames`."""
     cdef const uint8_t *begin = <const uint8_t *>PyBytes_AS_STRING(data)
-    cdef size_t size = PyBytes_GET_SIZE(data), stop = max(end, 0), at = start, first = 0, behind = 0
-    cdef uint64_t number = 0, current = 0, records = 0
-    cdef bint is_open = False
-    cdef cra_frame frame
-    while at < stop and cra_frame_at(begin + at, size - at, &frame):
-        if cra_frame_session(&frame, &number):
-            if not is_open or number != current:
-                if is_open:
-                    _note_span(spans, current, offset + first, offset + behind, records)
-                is_open, current, first, records = True, number, at, 0
-            records += cra_frame_has_events(&frame)
-            behind = at + CRA_FRAME + frame.length
-        at += CRA_FRAME + frame.length
-    if is_open:
-        _note_span(spans, current, offset + first, offset + behind, records)
+    cdef size_t size = PyBytes_GET_SIZE(data), stop = max(end, 0), at = start, count = _AT_ONCE, n
+    cdef _run[_AT_ONCE] runs
+    while count == _AT_ONCE:
+        with nogil:
+            count = _runs(begin, size, stop, &at, runs)
+        for n in range(count):
+            _note_span(spans, runs[n].number, offset + runs[n].first, offset + runs[n].behind, runs[n].records)
 
 
 cdef int _note_span(dict spans, number, first, end, records) except -1:

@@ -186,23 +186,26 @@ class JsonlStorage:
         return self.folder / (session_id + SUFFIX)
 
     def _files(self) -> list[Path]:
+        return [self.folder / name for name in self._names()]
+
+    def _names(self) -> list[str]:
         try:
             names = sorted(os.listdir(self.folder))
         except OSError as error:
             raise self._error("cannot be listed", error) from error
-        return [
-            self.folder / name
-            for name in names
-            if name.endswith(SUFFIX) and UUID_PATTERN.fullmatch(name.removesuffix(SUFFIX))
-        ]
+        return [name for name in names if name.endswith(SUFFIX) and UUID_PATTERN.fullmatch(name.removesuffix(SUFFIX))]
 
     def _repair_all(self) -> None:
-        for path in self._files():
-            with FileIO(path, "rb", opener=open_regular) as file:
-                if ends_in_line(file.fileno()):
+        folder = os.fspath(self.folder)
+        for name in self._names():  # a hundred thousand, maybe: four calls for each, and no object that is not needed
+            descriptor = open_regular(f"{folder}/{name}", os.O_RDONLY)
+            try:
+                if ends_in_line(descriptor):
                     continue  # no lock that its writer might come for just now
+            finally:
+                os.close(descriptor)
             with suppress(StorageLocked):  # its writer is alive, the tail is a write in progress
-                self._open(path, 0.0).close()
+                self._open(self.folder / name, 0.0).close()
 
     def _open(self, path: Path, patience: float = _PATIENCE) -> FileIO:
         """The file, open for appending, locked within `patience` seconds, and ending with a complete line."""

@@ -19,7 +19,7 @@ import msgspec
 from cra.errors import InvalidTraceEvent, StorageError
 from cra.reference.records import EventsRecord, decode
 from cra.reference.ring_scan import RingRecord, RingScan
-from cra.storage.look import NotRegular, is_locked, opened_to_look
+from cra.storage.look import NotRegular, is_locked, is_running, opened_to_look
 from cra.trace.definitions import DefinitionsRead, read_definitions
 from cra.trace.ring_folder import DAMAGED, DEFINITIONS, PART, RING, scan_file
 
@@ -160,7 +160,7 @@ def _leftovers(folder: Path, names: Sequence[str]) -> Iterator[str]:
         if match["kind"] == DEFINITIONS + PART:
             is_left = not _is_held(ring)
         else:  # in this order: a ring that is being made bears the first name, then the second
-            is_made = part.exists() and (_is_running(int(match["pid"])) or _is_held(part))
+            is_made = part.exists() and (is_running(int(match["pid"])) or _is_held(part))
             is_left = not is_made and not ring.exists()
         if is_left:
             yield name
@@ -182,13 +182,3 @@ def _is_held(path: Path) -> bool:
         return False
     except (OSError, NotRegular):
         return True
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return pid != 0

@@ -178,6 +178,11 @@ class JournalStorage:
             except OSError as error:
                 raise self._error("cannot let go of old segments", error) from error
 
+    def index_sealed(self) -> int:
+        """Index now what is otherwise indexed in the background as soon as it is sealed, so that the first who reads does not
+        wait for it; returns how many segments were. Where it fails, whoever reads does it."""
+        return self._reader.make_indexes(lambda: not self._closed)
+
     def compress_sealed(self) -> int:
         """Compress now, where the journal was opened with `compress`, what is otherwise compressed in the background, too;
         returns how many segments were. Raises `StorageError`."""
@@ -286,10 +291,13 @@ class JournalStorage:
             if not self._closed:
                 self._closed = True
                 self._leave_adopted()
+                own = self._series.name
                 try:
                     self._series.close(complete=not self._expects_recovery)
                 except OSError:
                     self._series.leave()
+                else:
+                    self._reader.make_indexes(lambda: True, own)
 
     def _new_series(self, name: str) -> Series:
         return Series(self.location, name, self._rotation, self._clock)
@@ -320,6 +328,7 @@ class JournalStorage:
         try:
             self._seal_if_old()
             self.apply_retention()
+            self.index_sealed()  # before that takes decompressing
             self.compress_sealed()
             self._trouble = None
         except StorageError as error:

@@ -7,23 +7,27 @@ again. docs/formats/journal.md.
 from __future__ import annotations
 
 import os
+import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from zlib import crc32
 
 import msgspec
 
+from cra.errors import StorageError
 from cra.hotpath import scan_frames, survey_frames
 from cra.ids import format_uuid
 from cra.reference.frames import ENDED, EVENTS_BYTES, Place, Span, last_type
 from cra.reference.records import DEFINES, EVENTS, FORGET, TEMPLATE
 from cra.storage.journal import entries
+from cra.storage.journal.names import PART
 
 _VERSION: Final = 1
 _NUMBER: Final = slice(4, 12)
 _SESSION_ID: Final = slice(36, 52)
 _CRC_BYTES: Final = 9  # eight hex digits, a newline
+Decoded = TypeVar("Decoded")
 
 
 class Stretch(msgspec.Struct, frozen=True, array_like=True):
@@ -61,6 +65,65 @@ class Index(msgspec.Struct, frozen=True):
     templates: tuple[Place, ...]
 
 
+class _Found(msgspec.Struct, frozen=True):
+    """An index of which the long parts are left as they are."""
+
+    version: int
+    size: int
+    seal: str
+    sessions: msgspec.Raw
+    lines: msgspec.Raw
+    templates: tuple[Place, ...]
+
+
+_Kind = TypeVar("_Kind", Index, _Found)
+
+
+class KeptIndex:
+    """An index as it was found beside its segment, of which nothing is decoded that nobody asks for: there may be a hundred
+    thousand sessions in it. Methods raise `StorageError` where it holds what no index holds."""
+
+    def __init__(self, path: Path, found: _Found) -> None:
+        self.templates = found.templates
+        self._path = path
+        self._found = found
+        self._sessions = bytes(found.sessions)
+        self._lines = bytes(found.lines)
+
+    def decoded(self) -> Index:
+        """All of it."""
+        found = self._found
+        sessions = self._decode(self._sessions, tuple[Stretch, ...])
+        lines = self._decode(self._lines, tuple[LinesPlace, ...])
+        return Index(found.version, found.size, found.seal, sessions, lines, found.templates)
+
+    def stretches(self, session_id: str) -> list[Stretch]:
+        """Those of a session, in order."""
+        return self._of(session_id, self._sessions, Stretch)
+
+    def lines(self, session_id: str) -> list[LinesPlace]:
+        """Those of a session, in order."""
+        return self._of(session_id, self._lines, LinesPlace)
+
+    def _of(self, session_id: str, data: bytes, kind: type[Decoded]) -> list[Decoded]:
+        """The entries that begin with an id: it is written as it is, and no bracket is within an entry."""
+        found = []
+        quoted = b'"%b"' % session_id.encode()
+        at = data.find(quoted)
+        while at >= 0:
+            end = data.find(b"]", at)
+            found.append(self._decode(data[data.rfind(b"[", 0, at) : end + 1], kind))
+            at = data.find(quoted, at + len(quoted))
+        return found
+
+    def _decode(self, data: bytes, kind: type[Decoded]) -> Decoded:
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            message = f"the index {self._path.name} holds what no index holds; remove it, and it is made again"
+            raise StorageError(message) from None
+
+
 class IndexBuilder:
     """Makes the index of a segment that is read from its first frame on, piece by piece. `end` is how far it has come."""
 
@@ -86,7 +149,7 @@ class IndexBuilder:
                     # Its number may be given to another session from here on.
                     survey_frames(data, surveyed, at + length, self.end, self._spans)
                     surveyed = at + length
-                    self._close(int.from_bytes(data[at:][_NUMBER], "little"))
+                    self._close(_number(data[at : at + length]))
             elif kind == entries.LINES:
                 self._note_lines(data[at : at + length], self.end + at)
             elif kind == entries.SEAL:
@@ -111,7 +174,7 @@ class IndexBuilder:
         """Learn which session a number stands for; whether the record is its last."""
         if record[1] & DEFINES:
             session_id = int.from_bytes(record[_SESSION_ID], "big")
-            self._ids[int.from_bytes(record[_NUMBER], "little")] = format_uuid(session_id)
+            self._ids[_number(record)] = format_uuid(session_id)
         return last_type(record, 0, len(record)) == ENDED
 
     def _note_lines(self, content: bytes, at: int) -> None:
@@ -129,10 +192,14 @@ class IndexBuilder:
         return Stretch(self._ids[number], number, *self._spans[number])
 
 
+def _number(record: bytes) -> int:
+    return int.from_bytes(record[_NUMBER], "little")
+
+
 def write_index(path: Path, index: Index) -> None:
     """Keep an index, in one step; where the disk refuses there is none, and the next reader makes it again."""
     data = msgspec.json.encode(index) + b"\n"
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_native_id()}{PART}")
     with suppress(OSError):
         try:
             file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -145,14 +212,24 @@ def write_index(path: Path, index: Index) -> None:
 
 def read_index(path: Path, size: int, seal: str) -> Index | None:
     """The index at `path`, if it is whole and that of a segment with this size and seal."""
+    return _read(path, size, seal, Index)
+
+
+def find_index(path: Path, size: int, seal: str) -> KeptIndex | None:
+    """The same for who looks up a session or two."""
+    found = _read(path, size, seal, _Found)
+    return None if found is None else KeptIndex(path, found)
+
+
+def _read(path: Path, size: int, seal: str, kind: type[_Kind]) -> _Kind | None:
     try:
         data = path.read_bytes()
     except OSError:
         return None
-    if data[:_CRC_BYTES] != b"%08x\n" % crc32(data[_CRC_BYTES:]):
+    if data[:_CRC_BYTES] != b"%08x\n" % crc32(memoryview(data)[_CRC_BYTES:]):
         return None
     try:
-        index = msgspec.json.decode(data[_CRC_BYTES:], type=Index)
+        index = msgspec.json.decode(memoryview(data)[_CRC_BYTES:], type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return index if (index.version, index.size, index.seal) == (_VERSION, size, seal) else None

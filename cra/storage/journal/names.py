@@ -18,9 +18,11 @@ LOCK: Final = ".lock"
 TOMBSTONE: Final = ".gone"
 COMPRESSED: Final = ".zst"
 TORN: Final = ".torn"
+PART: Final = ".part"
 _SERIES: Final = r"[0-9]+-[0-9a-f]{16}"
 _find_series: Final = re.compile(_SERIES).fullmatch
 _find_file: Final = re.compile(rf"({_SERIES})\.([0-9]{{8}})\.(segment|segment\.zst|index|gone)").fullmatch
+_find_index_part: Final = re.compile(rf"{_SERIES}\.[0-9]{{8}}\.index\.([0-9]+)(?:-[0-9]+)?\.part").fullmatch
 _begins_as_file: Final = re.compile(rf"{_SERIES}\.(lock\b|[0-9]{{8}}\.)").match
 MAX_NUMBER: Final = 10**8 - 1
 
@@ -121,3 +123,9 @@ def locked_series(folder: Path) -> list[str]:
     """The series that somebody writes, or wrote when he died. Raises `OSError`."""
     names = (name.removesuffix(LOCK) for name in sorted(os.listdir(folder)) if name.endswith(LOCK))
     return [name for name in names if is_series(name)]
+
+
+def index_parts(folder: Path) -> list[tuple[int, Path]]:
+    """Indexes that are being written, or were when their writer died: his process, and the file. Raises `OSError`."""
+    matches = map(_find_index_part, sorted(os.listdir(folder)))
+    return [(int(match[1]), folder / match[0]) for match in matches if match is not None]

@@ -25,8 +25,9 @@ from cra.storage.journal.compression import Content, damaged
 from cra.storage.journal.holes import Indexed, find_hole, has_holes
 from cra.storage.journal.index import LinesPlace, Stretch
 from cra.storage.journal.indexes import Indexes
-from cra.storage.journal.names import TombstoneFile, look, segments, tombstones
+from cra.storage.journal.names import TombstoneFile, index_parts, look, segments, tombstones
 from cra.storage.journal.tombstones import Tombstone, read_tombstone
+from cra.storage.look import is_running
 from cra.trace.open_work import OpenWork
 
 Found = TypeVar("Found")
@@ -68,6 +69,20 @@ class Reader:
     def faults(self) -> list[str]:
         """What was wrong with segments when they were last read."""
         return [fault.message for fault in self._indexes.faults.values()]
+
+    def make_indexes(self, goes_on: Callable[[], bool], series: str | None = None) -> int:
+        """Make the indexes that sealed segments have none, of one series or of all, as long as it `goes_on`; returns how many.
+        What cannot be read now, is left to who needs it."""
+        made = 0
+        with suppress(OSError):
+            for name, files in segments(self._folder).items():
+                for segment in files if series in (None, name) else []:
+                    with suppress(OSError):
+                        made += goes_on() and self._indexes.make_missing(segment)
+            for process, path in index_parts(self._folder):
+                if process != os.getpid() and not is_running(process):
+                    path.unlink(missing_ok=True)
+        return made
 
     def sessions(self) -> list[str]:
         """The ids of the sessions that have events, oldest first: UUIDv7 ids sort by time."""
@@ -188,7 +203,7 @@ class Reader:
                 index = self._indexes.of(segment, limits.get(segment.path), is_last=segment is series[-1])
                 indexed.append((segment, index))
                 faults += [] if index.fault is None else [index.fault]
-                templates = index.index.templates
+                templates = index.templates
                 records += (_Records(segment.path, one, templates) for one in index.stretches(session_id))
                 parts += (_Part(place.sequence, lines=(segment.path, place)) for place in index.lines(session_id))
             first = files.tombstones[name].number + 1 if name in files.tombstones else 0

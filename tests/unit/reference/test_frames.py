@@ -69,6 +69,18 @@ def test_a_survey_says_where_sessions_are(module: Any) -> None:
     assert (first, 9_000 + len(PLAIN), 4) == spans[1]
 
 
+@pytest.mark.parametrize("count", [255, 256, 257, 600])
+def test_very_many_are_found_like_few(module: Any, count: int) -> None:
+    """However many are handed over at once: every template, and every run of records of one session after another's."""
+    data = b"".join(RESOLVE + frame(resolve(session=2, n=n)) + TEMPLATE for n in range(count))
+    assert [TEMPLATE[8:]] * count == found(module, data)
+    assert len(data) == module.scan_frames(data)[1]
+    spans: dict[int, Span] = {}
+    module.survey_frames(data, 0, len(data), 10, spans)
+    assert {1: count, 2: count} == {number: span[2] for number, span in spans.items()}
+    assert (10, 10 + len(data) - len(TEMPLATE)) == (spans[1][0], spans[2][1])
+
+
 @given(CONTENTS, st.integers(0, 40), st.integers(0, 3) | st.none(), st.binary(max_size=12))
 def test_both_find_the_same(contents: list[bytes], start: int, session: int | None, rest: bytes) -> None:
     """Whatever the bytes."""

@@ -83,13 +83,14 @@ def test_it_takes_records(tmp_path: Path) -> None:
     store.close()
 
 
-def test_an_index_is_made_when_it_is_needed_and_again_when_it_is_damaged(tmp_path: Path) -> None:
+def test_an_index_that_is_missing_or_damaged_is_made_by_who_needs_it(tmp_path: Path) -> None:
     """Missing, cut, changed, of another segment or another version: it never changes an answer."""
     store = journal(tmp_path, max_bytes=300)
     for record in (events(("session.started", {})), template(), *(resolve(n=n) for n in range(1, 9))):
         store.append_records(frames(record))
     store.close()
-    assert not list(tmp_path.glob("*.index"))
+    for path in tmp_path.glob("*.index"):
+        path.unlink()
     expected = list(JournalStorage(tmp_path).events(SESSION))
     made = sorted(tmp_path.glob("*.index"))
     assert len(files(tmp_path)) == len(made) > 3
