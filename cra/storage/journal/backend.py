@@ -328,7 +328,7 @@ class JournalStorage:
         try:
             self._seal_if_old()
             self.apply_retention()
-            self.index_sealed()  # before that takes decompressing
+            self.index_sealed()  # of a compressed one it would take decompressing
             self.compress_sealed()
             self._trouble = None
         except StorageError as error:

@@ -13,7 +13,7 @@ from typing import Final
 from cra.errors import StorageError
 from cra.storage.journal.compression import Content, damaged, read_sealed
 from cra.storage.journal.index import Index, IndexBuilder, KeptIndex, LinesPlace, Stretch, find_index, write_index
-from cra.storage.journal.names import SegmentFile
+from cra.storage.journal.names import COMPRESSED, SegmentFile
 
 _CHUNK: Final = 4 * 2**20
 _HELD: Final = 64
@@ -112,8 +112,10 @@ class Indexes:
 
     def make_missing(self, segment: SegmentFile) -> bool:
         """Have an index beside a sealed segment that has none, and hold nothing of it; whether it was made. Readers do not wait
-        meanwhile. Raises `OSError`."""
-        if segment in self._refused or segment.index_path.exists() or read_sealed(segment.path) is None:
+        meanwhile. A segment that was compressed before is left to who reads it. Raises `OSError`."""
+        if segment in self._refused or segment.path.suffix == COMPRESSED or segment.index_path.exists():
+            return False
+        if read_sealed(segment.path) is None:
             return False
         made = self._find(segment, None, is_last=False)
         with self._lock:

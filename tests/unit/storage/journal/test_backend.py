@@ -214,6 +214,7 @@ def test_what_cannot_be_opened_to_be_synced_is_synced_the_next_time(
 ) -> None:
     """A segment, the folder: no fsync has failed, so nothing is lost, and the journal goes on."""
     store = journal(tmp_path, max_bytes=200)
+    store._keeper = None  # which opens files, too, when it likes
     store.append_records(frames(events()))
     store.append_records(frames(events(n=1)))
     with monkeypatch.context() as patched:
@@ -551,6 +552,7 @@ def test_a_read_that_the_system_refuses_is_a_storage_error(
     at = 1
     while True:
         store = journal(tmp_path / str(at), max_bytes=1)
+        store._keeper = None  # which would read, too, when it likes
         store.append_records(frames(events(("session.started", {})), template(7, 1, 1)))
         store.append_records(frames(resolve("read", n=1, number=7, injected=[0])))
         failing = OnceFailing(getattr(os, call), at)

@@ -43,6 +43,21 @@ def names(folder: Path) -> list[str]:
     return ["".join(path.suffixes[1:]) for path in sorted(folder.glob("*.segment*"))]
 
 
+def test_what_is_compressed_was_indexed_before(tmp_path: Path) -> None:
+    """By the keeper, so that nobody has to decompress it for that; what was compressed without is left to who reads it."""
+    store = write(tmp_path)
+    store._keep()
+    compressed = sorted(tmp_path.glob("*.zst"))
+    indexes = [path.with_name(path.name.replace(".segment.zst", ".index")) for path in compressed]
+    assert len(indexes) > 1
+    assert all(path.exists() for path in indexes)
+    indexes[0].unlink()
+    assert 0 == store.index_sealed()
+    assert store.sessions()
+    assert indexes[0].exists()
+    store.close()
+
+
 def test_a_compressed_journal_is_the_same(tmp_path: Path) -> None:
     """To readers, to verification, to the second reader and to any zstd; in fewer bytes."""
     store = write(tmp_path)

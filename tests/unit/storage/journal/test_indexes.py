@@ -247,7 +247,8 @@ def test_an_index_that_is_none_inside_says_so(tmp_path: Path) -> None:
 def test_the_end_of_a_session_costs_the_same_whatever_comes_behind_it() -> None:
     """Not a copy of all that follows: a segment of very many short sessions would take a minute."""
     ended = [
-        frame(events(("session.started", {}), ("session.ended", {}), session=n, define=definition(1))) for n in range(4_000)
+        frame(events(("session.started", {}), ("session.ended", {}), session=n, define=definition(1)))
+        for n in range(4_000)
     ]
     data = b"".join(ended) + frame(b"\x10" + bytes(32 * 2**20))
     builder = IndexBuilder()
