@@ -92,6 +92,8 @@ def read_one_session(count: int) -> Figures:
             opened = [resolver.create_session(agent_id="bench", goal=GOAL) for _ in range(sessions)]
             for number in range(max(count, sessions)):
                 opened[number % sessions].resolve(GOAL)
+        for index in Path(folder, "trace").glob("*.index"):
+            index.unlink()
         journal = JournalStorage(f"{folder}/trace")
         started = time.perf_counter()
         journal.sessions()  # makes the indexes
