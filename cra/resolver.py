@@ -36,7 +36,7 @@ from cra.sessions import SessionTable
 from cra.shared.approval_sharing import ApprovalSharing
 from cra.shared.approvals import Decision, SharedApprovals, Verdict
 from cra.shared.limits import SharedLimits, SharedWindows
-from cra.storage.base import StorageBackend
+from cra.storage.base import StorageBackend, StorageHealth
 from cra.storage.open import StorageSpec, open_storage
 from cra.timing.clock import NS_PER_SECOND, Clock, SystemClock
 from cra.timing.heartbeat import Heartbeat
@@ -597,6 +597,10 @@ class Resolver:
         A subscriber that is slow or raises holds up nothing but itself; what it has no room for is dropped and counted.
         """
         return self._runtime.recorder.subscribe(target, types=types, session_id=session_id, capacity=capacity)
+
+    def health(self) -> list[StorageHealth]:
+        """The health of every storage, in the order given; of one that is away: since when, and what is spooled. Never raises."""
+        return self._runtime.recorder.health()
 
     def stats(self) -> Stats:
         """Counts since the resolver was made."""

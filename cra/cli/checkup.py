@@ -106,7 +106,7 @@ def _of_sessions(store: JournalLook | SqliteLook, found: Checkup) -> list[tuple[
 def _say_rings(look: RingsLook, found: Checkup) -> None:
     say_table(
         f"Rings {look.folder}",
-        ("file", "process", "records", "torn", "sessions", "definitions"),
+        ("file", "process", "records", "torn", "sessions", "spooled", "definitions"),
         [
             (
                 ring.file,
@@ -114,11 +114,12 @@ def _say_rings(look: RingsLook, found: Checkup) -> None:
                 ring.records,
                 sum(ring.torn.values()),
                 _sessions(ring, found),
+                ring.spooled,
                 "" if ring.state == "unreadable" else ring.definitions or "readable",
             )
             for ring in look.rings
         ],
-        numbers=("records", "torn", "sessions"),
+        numbers=("records", "torn", "sessions", "spooled"),
     )
 
 

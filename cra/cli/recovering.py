@@ -28,9 +28,10 @@ _COUNTS = {
     "records": "records in them",
     "events": "events stored now",
     "torn": "torn places",
-    "unreadable": "rings that cannot be read",
+    "unreadable": "rings and spools that cannot be read",
     "sessions": "sessions ended for the dead",
     "executions": "executions closed as unknown",
+    "spooled": "events in spools",
 }
 
 

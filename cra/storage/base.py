@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 import msgspec
 
+from cra.errors import StorageError
 from cra.trace.event import Event
 from cra.trace.open_work import OpenWork
+
+SPOOL_BYTES: Final = 2**30
+"""The spool of a store that can be away, where nobody says otherwise."""
 
 
 class StorageHealth(msgspec.Struct, frozen=True):
@@ -30,7 +34,8 @@ class StorageBackend(Protocol):
 
     `name` is its URL, for messages; `durable` says whether what it stores can survive a power cut, `readable` whether it can be
     read at all. Where it cannot, everything that reads raises `StorageError`. A backend on disk may have a path as `location`:
-    the ring is then beside it, in `<location>.ring/`.
+    the ring is then beside it, in `<location>.ring/`. One that can be away may have a number as `spool_bytes`: so many bytes of
+    events wait for it on disk, beside the ring, and a thread of its own appends (`SPOOL_BYTES` is a good number).
     """
 
     name: str
@@ -78,6 +83,17 @@ class StorageBackend(Protocol):
         From then on writing raises `StorageError`; reading gives what was stored, or raises it, too.
         """
         ...
+
+
+def spool_bytes(backend: StorageBackend) -> int:
+    """How much may wait on disk for a backend; 0 for one that does not ask for it. One that takes records has no spool.
+
+    Raises `StorageError` for what is no number of bytes.
+    """
+    asked: object = getattr(backend, "spool_bytes", 0)
+    if not isinstance(asked, int) or isinstance(asked, bool) or asked < 0:
+        raise StorageError(f"storage '{backend.name}' has {asked!r} as spool_bytes; it is a number of bytes, or 0")
+    return 0 if isinstance(backend, RecordStorage) and backend.takes_records else asked
 
 
 class AsyncStorageBackend(Protocol):

@@ -35,6 +35,7 @@ class FromAsync:
         self.durable = backend.durable
         self.readable = backend.readable
         self.location: Path | None = getattr(backend, "location", None)
+        self.spool_bytes: int = getattr(backend, "spool_bytes", 0)
 
     def append(self, batch: Sequence[Event]) -> None:
         self._wait(self._backend.append(batch))

@@ -109,6 +109,12 @@ def _of_rings(look: RingsLook, unfinished: frozenset[str], recover: str) -> Iter
         path = folder / name
         message = f"it is {kind} with the name of a ring, and no runtime starts with it there; move it away first"
         yield Problem(os.fspath(path), "not_regular", message, f"mv {_quoted(path)} ELSEWHERE/")
+    for name in look.orphans:
+        path = folder / name
+        message = (
+            "it is a spool whose ring is gone, and no recovery finds it; keep it, it holds events that a store may lack"
+        )
+        yield Problem(os.fspath(path), "spool_without_ring", message, f"mv {_quoted(path)} ELSEWHERE/")
     for name in look.leftovers:
         yield Problem(os.fspath(folder / name), "leftover", "left by a process that died; no ring needs it", recover)
     yield from _of_damaged(folder, look.damaged)
@@ -129,6 +135,11 @@ def _of_dead_ring(ring: RingLook, unfinished: frozenset[str]) -> str:
     ]
     if ring.definitions is not None:
         parts.append(f"definitions: {ring.definitions}")
+    if ring.spool_bytes:
+        stores = ", ".join(ring.stores) or "a store"
+        parts.append(f"{_counted(ring.spooled, 'event')} spooled for {stores}, which was away")
+    if ring.spool is not None:
+        parts.append(f"spool: {ring.spool}")
     return "; ".join(parts)
 
 

@@ -14,9 +14,10 @@ from typing import Final
 from cra.errors import StorageError
 from cra.hotpath import Expander, RingRoom
 from cra.trace.flushing import FlushLevel
-from cra.trace.outbox import FIRST_PAUSE, LONGEST_PAUSE, Outbox
+from cra.trace.outbox import Outbox
 from cra.trace.record import Record
 from cra.trace.record_queue import RecordQueue
+from cra.trace.spooled_lane import FIRST_PAUSE, LONGEST_PAUSE
 
 _BATCH_BYTES: Final = 1024 * 1024
 _BACKLOG_BYTES: Final = 16 * 1024 * 1024
@@ -138,7 +139,7 @@ class Drain:
             return self._is_running
 
     def _advance(self, force: bool) -> float | None:
-        """Expand a batch if there is room for it, deliver, and free in the ring what every backend has."""
+        """Expand a batch if there is room for it, deliver, and free in the ring what every backend has, or has in its spool."""
         if self._outbox.backlog < _BACKLOG_BYTES and self._suits():
             try:
                 self._expander.drain(self._ring, _BATCH_BYTES)
@@ -147,7 +148,7 @@ class Drain:
             if not handed_over:
                 return None
         pause = self._outbox.deliver(force)
-        self._ring.free(self._outbox.position)
+        self._ring.free(self._outbox.kept)
         return FIRST_PAUSE if self._outbox.unreadable else pause
 
     def _suits(self) -> bool:
@@ -203,7 +204,7 @@ class Drain:
                     level.fail(failure)
             elif due:
                 try:
-                    self._outbox.flush(level.durable)
-                    level.reached = self._outbox.position
+                    if self._outbox.flush(level.durable):
+                        level.reached = self._outbox.position
                 except StorageError as error:
                     level.fail(error)

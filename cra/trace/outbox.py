@@ -2,34 +2,39 @@
 
 The recorder adds a batch once it is chained and calls `deliver` from one place at a time. Every backend has its own lane, so
 that one that fails holds up none of the others and nobody is given a batch twice; a batch is published to subscribers once all
-of them have it. A batch is never changed, split or reordered.
+of them have it, or have it in their spool (`cra.trace.spooled_lane`). A batch is never changed, split or reordered.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
 from cra.errors import StorageError
-from cra.storage.base import RecordStorage, StorageBackend
+from cra.storage.base import RecordStorage, StorageBackend, StorageHealth, spool_bytes
 from cra.storage.null import NullStorage
 from cra.timing.clock import NS_PER_SECOND, SystemClock
 from cra.trace.batch import Batch
+from cra.trace.ring_folder import RingFile
+from cra.trace.spool import Spool
+from cra.trace.spooled_lane import FIRST_PAUSE, LONGEST_PAUSE, SpooledLane
 from cra.trace.subscribe import Broadcaster
-
-FIRST_PAUSE = 0.05
-LONGEST_PAUSE = 1.0
 
 
 class BackendStats(msgspec.Struct, frozen=True):
-    """Events of one backend: `stored` by it, `waiting` for it, and `lost`, which it will never get."""
+    """Events of one backend: `stored` by it, `waiting` for it, and `lost`, which it will never get.
+
+    `spooled` are those of the `waiting` that are in its spool. `state` says what a person should know: since when it is away.
+    """
 
     name: str
     stored: int
     waiting: int
     lost: int
+    spooled: int = 0
+    state: str | None = None
 
 
 class _Lane:
@@ -63,6 +68,42 @@ class _Lane:
             self.error, self.pause = None, 0.0
         return True
 
+    def add(self, batch: Batch) -> None:
+        """Have the store given a batch, after those before it."""
+        self.waiting.append(batch)
+
+    def skip(self, events: int, position: int) -> None:
+        """Count events that need not be given to it, and reach `position`."""
+        self.stored += events
+        if self.waiting:
+            self.waiting[-1].position = position
+        else:
+            self.position = position
+
+    def flush(self, durable: bool, position: int) -> bool:
+        """Flush the backend. Raises what it raises."""
+        self.backend.flush(durable)
+        return True
+
+    @property
+    def kept(self) -> int:
+        """Up to where the ring may forget."""
+        return self.position
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the store lacks something."""
+        return bool(self.waiting)
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that wait in memory."""
+        return sum(batch.size for batch in self.waiting)
+
+    def failure(self) -> StorageError | None:
+        """Why it does not take what waits for it."""
+        return None if self.error is None else _storage_error(self.backend, self.error)
+
     @property
     def takes_records(self) -> bool:
         """Whether it is given the records, and makes its events of them itself."""
@@ -82,14 +123,22 @@ class _Lane:
 class Outbox:
     """The lanes of all backends; `total` counts the events put into them, `failures` the attempts to append that failed.
 
-    `position` is up to where in the ring every backend has everything. `unreadable` says why the chains cannot be continued
+    `position` is up to where in the ring every backend has everything, `kept` up to where it or its spool has. A backend that
+    asks for it has a spool beside `ring`, where that is in a file; `on_progress` is called when its thread has got further, or
+    has failed. `unreadable` says why the chains cannot be continued
     from the records that a backend has, as long as they cannot.
     """
 
     unreadable: StorageError | None = None
 
-    def __init__(self, backends: Sequence[StorageBackend], broadcaster: Broadcaster) -> None:
-        self._lanes = [_Lane(backend) for backend in backends]
+    def __init__(
+        self,
+        backends: Sequence[StorageBackend],
+        broadcaster: Broadcaster,
+        ring: RingFile | None = None,
+        on_progress: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._lanes = [_lane(backend, place, ring, on_progress) for place, backend in enumerate(backends)]
         keeping = [lane for lane in self._lanes if type(lane.backend) is not NullStorage]
         self._keeps_lines = not all(lane.takes_records for lane in keeping)
         self.wants_records = any(lane.takes_records for lane in keeping)
@@ -97,6 +146,7 @@ class Outbox:
         self._unpublished: deque[Batch] = deque()
         self.total = 0
         self.position = 0
+        self.kept = 0
         self.failures = 0
 
     @property
@@ -111,7 +161,7 @@ class Outbox:
 
     def heads(self, sessions: Iterable[str]) -> dict[str, tuple[int, str, int]]:
         """Where the chains of these sessions stand, from a backend that has their records. Raises `StorageError`."""
-        lane = next(lane for lane in self._lanes if lane.takes_records)
+        lane = next(lane for lane in self._lanes if isinstance(lane, _Lane) and lane.takes_records)
         found = {session_id: lane.head(session_id) for session_id in sessions}
         return {session_id: head for session_id, head in found.items() if head is not None}
 
@@ -119,18 +169,14 @@ class Outbox:
         """Put sealed events into every lane."""
         self.total += len(batch)
         for lane in self._lanes:
-            lane.waiting.append(batch)
+            lane.add(batch)
         self._unpublished.append(batch)
 
     def skip(self, events: int, position: int) -> None:
         """Count events that nobody looks at, and reach `position`; what waits before it is still to be delivered."""
         self.total += events
         for lane in self._lanes:
-            lane.stored += events
-            if lane.waiting:
-                lane.waiting[-1].position = position
-            else:
-                lane.position = position
+            lane.skip(events, position)
 
     def note_unreadable(self, error: StorageError) -> None:
         """The chains cannot be continued: it is tried again, and meanwhile is why nothing is stored."""
@@ -144,54 +190,99 @@ class Outbox:
         """
         for lane in self._lanes:
             self.failures += not lane.deliver(force)
-        behind = [lane for lane in self._lanes if lane.waiting]
+        behind = [lane for lane in self._lanes if lane.is_behind]
         unstored = max((len(lane.waiting) for lane in behind), default=0)
         while len(self._unpublished) > unstored:
             batch = self._unpublished.popleft()
             if batch.has_lines:
                 self._broadcaster.publish(batch)
         self.position = min(lane.position for lane in self._lanes)
+        self.kept = min(lane.kept for lane in self._lanes)
         return min((lane.pause for lane in behind), default=None)
 
-    def flush(self, durable: bool) -> None:
-        """Flush every backend. Raises `StorageError` naming the first that could not."""
-        for lane in self._lanes:
+    def flush(self, durable: bool) -> bool:
+        """Flush every backend; False while a thread is still at it, which then reports progress.
+
+        Raises `StorageError` naming the first that could not.
+        """
+        # Those with threads first: the others are flushed once they are done.
+        for lane in sorted(self._lanes, key=lambda lane: not isinstance(lane, SpooledLane)):
             try:
-                lane.backend.flush(durable)
+                if not lane.flush(durable, self.position):
+                    return False
             except Exception as error:
                 raise _storage_error(lane.backend, error) from error
+        return True
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a backend lacks something."""
+        return any(lane.is_behind for lane in self._lanes)
+
+    def stop(self, timeout: float) -> list[StorageBackend]:
+        """End the threads and let go of the spools. Returns the backends that are in a call which has not returned in time."""
+        lanes = [lane for lane in self._lanes if isinstance(lane, SpooledLane)]
+        for lane in lanes:
+            lane.stop()
+        hanging = [lane.backend for lane in lanes if not lane.join(timeout)]
+        for lane in lanes:
+            lane.close()
+        return hanging
 
     @property
     def backlog(self) -> int:
-        """Bytes of events that the slowest backend lacks."""
-        return max(sum(batch.size for batch in lane.waiting) for lane in self._lanes)
+        """Bytes of events that wait in memory for the slowest backend."""
+        return max(lane.backlog for lane in self._lanes)
 
     def find_failure(self) -> StorageError | None:
         """Why the first failing backend does not take what waits for it; None while all of them do."""
         if self.unreadable is not None:
             return self.unreadable
-        for lane in self._lanes:
-            error = lane.error
-            if error is not None:
-                failure = _storage_error(lane.backend, error)
-                failure.__cause__ = error
-                return failure
-        return None
+        return next((failure for lane in self._lanes if (failure := lane.failure()) is not None), None)
 
     @property
     def volatile(self) -> str | None:
         """The name of the first backend that cannot make events durable, None where all can."""
         return next((lane.backend.name for lane in self._lanes if not lane.backend.durable), None)
 
+    def health(self) -> list[StorageHealth]:
+        """The health of every backend; that of one with a spool which is away is known without it."""
+        found: list[StorageHealth] = []
+        for lane in self._lanes:
+            state = lane.describe() if isinstance(lane, SpooledLane) else None
+            if state is not None:
+                found.append(StorageHealth(lane.backend.name, ok=False, details=(state,)))
+            else:
+                found.append(lane.backend.health())
+        return found
+
     def stats(self, closed: bool) -> tuple[BackendStats, ...]:
         """Where the events are. Once the recorder is `closed`, what waits is lost."""
         return tuple(self._stats(lane, closed) for lane in self._lanes)
 
-    def _stats(self, lane: _Lane, closed: bool) -> BackendStats:
+    def _stats(self, lane: _Lane | SpooledLane, closed: bool) -> BackendStats:
         stored = lane.stored
         rest = self.total - stored
-        return BackendStats(lane.backend.name, stored, 0 if closed else rest, rest if closed else 0)
+        if closed:
+            return BackendStats(lane.backend.name, stored, 0, rest)
+        if isinstance(lane, SpooledLane):
+            # Its thread may store some of it right now.
+            return BackendStats(lane.backend.name, stored, rest, 0, min(lane.spool.events, rest), lane.describe())
+        return BackendStats(lane.backend.name, stored, rest, 0)
+
+
+def _lane(
+    backend: StorageBackend, place: int, ring: RingFile | None, on_progress: Callable[[], object]
+) -> _Lane | SpooledLane:
+    """The lane of the backend at `place`: one with a spool, if it asks for that and there is a folder for it."""
+    max_bytes = spool_bytes(backend)
+    if ring is None or not max_bytes:
+        return _Lane(backend)
+    spool = Spool(ring.path, place, backend.name, max_bytes)
+    return SpooledLane(backend, spool, ring.ring.size, on_progress)
 
 
 def _storage_error(backend: StorageBackend, error: Exception) -> StorageError:
-    return StorageError(f"storage '{backend.name}' does not take the trace: {error}")
+    failure = StorageError(f"storage '{backend.name}' does not take the trace: {error}")
+    failure.__cause__ = error
+    return failure

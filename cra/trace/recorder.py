@@ -22,16 +22,17 @@ from cra.errors import StorageError
 from cra.hotpath import Expander, Ring, RingRoom
 from cra.ids import IdSource
 from cra.reference.ring_room import CLOSING_BYTES
-from cra.storage.base import RecordStorage, StorageBackend
+from cra.storage.base import RecordStorage, StorageBackend, StorageHealth
 from cra.timing.clock import NS_PER_SECOND, Clock, SystemClock
 from cra.trace.drain import Drain
 from cra.trace.drain_thread import DrainThread
 from cra.trace.flushing import FlushLevel
 from cra.trace.loss import LossLedger
-from cra.trace.outbox import LONGEST_PAUSE, BackendStats, Outbox
+from cra.trace.outbox import BackendStats, Outbox
 from cra.trace.record import Record, SessionHeader
 from cra.trace.record_queue import Overflow, RecordQueue
 from cra.trace.ring_folder import RingFile
+from cra.trace.spooled_lane import LONGEST_PAUSE
 from cra.trace.subscribe import DEFAULT_CAPACITY as SUBSCRIBER_CAPACITY
 from cra.trace.subscribe import Broadcaster, Subscription, Target
 
@@ -99,8 +100,14 @@ class Recorder:
         _check_choice("overflow", overflow, get_args(Overflow))
         self._backends = tuple(backends)
         self._broadcaster = Broadcaster()
-        self._outbox = Outbox(backends, self._broadcaster)
         self._file = ring if isinstance(ring, RingFile) else None
+        on_progress = weakref.WeakMethod(self._on_progress)
+        self._outbox = Outbox(
+            backends,
+            self._broadcaster,
+            self._file if tracing == "deferred" else None,
+            lambda: (on_progress() or _nothing)(),
+        )
         self.ring = ring.ring if isinstance(ring, RingFile) else ring or Ring(DEFAULT_RING_BYTES)
         self._worker = DrainThread(self._step, self.ring, _THREAD_NAME) if tracing == "deferred" else None
         self.queue = RecordQueue(
@@ -212,6 +219,10 @@ class Recorder:
         with queue.lock:
             return self._last_stats or self._count()
 
+    def health(self) -> list[StorageHealth]:
+        """The health of every backend. Never raises, and waits for none that is away."""
+        return self._outbox.health()
+
     def _count(self) -> RecorderStats:
         queue = self.queue
         puts = self.ring.puts
@@ -270,24 +281,28 @@ class Recorder:
         if not self._drain.busy.acquire(timeout=_JOIN_SECONDS):
             return  # a backend hangs in the middle of something
         self._drain.busy.release()  # whoever takes it from now on finds the recorder closed
+        hanging = self._outbox.stop(_JOIN_SECONDS)
         with ExitStack() as stack:
             if self._worker is None or self._worker.join(_JOIN_SECONDS):
                 with self.queue.lock:
                     self._last_stats = self._count()
-                if self._file is not None and self._is_something_left():
+                if self._file is None or hanging:
+                    pass  # whoever recovers comes after the call that hangs
+                elif self._is_something_left():
                     stack.callback(self._file.leave)
                     for backend in self._backends:
                         if isinstance(backend, RecordStorage):
                             backend.expect_recovery()
-                elif self._file is not None:
+                else:
                     stack.callback(self._file.remove)
                 stack.callback(self.ring.close)
             for backend in self._backends:
-                stack.callback(backend.close)
+                if not any(backend is other for other in hanging):
+                    stack.callback(backend.close)
 
     def _is_something_left(self) -> bool:
         """Whether recovery has something to do with the ring."""
-        return bool(self.ring.puts != self._drain.expanded or self._outbox.backlog or self.queue.reservations)
+        return bool(self.ring.puts != self._drain.expanded or self._outbox.is_behind or self.queue.reservations)
 
     def _report_losses(self, unchained: int) -> None:
         lacking = [stats for stats in self._outbox.stats(closed=True) if stats.lost]
@@ -365,6 +380,13 @@ class Recorder:
     def _step(self) -> float | None:
         """The worker's step: a method of the recorder, so that it lives until its work is done."""
         return self._drain.pump()
+
+    def _on_progress(self) -> None:
+        """A store with a thread of its own has got further, or failed."""
+        with self.queue.lock:
+            self.queue.changed.notify_all()
+            if self._worker is not None:
+                self._worker.wake()
 
     def _die_in_child(self) -> None:
         self.queue.make_locks()

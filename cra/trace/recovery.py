@@ -27,6 +27,7 @@ from cra.trace.open_work import TYPES, OpenWork, nanoseconds
 from cra.trace.record import EXECUTION, FIRST_EVENT
 from cra.trace.ring_folder import DeadRing, Refused, RingFolder
 from cra.trace.sound_records import decode_sound
+from cra.trace.spool_recovery import DeadSpools
 
 OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
 _DIED_WHILE_IT_RAN = "the process ended while it ran; find out before trying again"
@@ -40,7 +41,8 @@ class Recovery(msgspec.Struct):
     """What recovery found and did, summed over rings.
 
     `records` were committed and not freed, `events` were stored now, `torn` places held no record any more, `unreadable` rings
-    were set aside. `sessions` and `executions` are those that were closed as unknown.
+    were set aside, and spools as well. `sessions` and `executions` are those that were closed as unknown. `spooled` events were
+    found in spools, whether their store had them or not.
     """
 
     rings: int = 0
@@ -50,6 +52,7 @@ class Recovery(msgspec.Struct):
     unreadable: int = 0
     sessions: int = 0
     executions: int = 0
+    spooled: int = 0
 
     def payload(self) -> dict[str, Any]:
         """The payload of a `runtime.recovered` event."""
@@ -85,11 +88,16 @@ def recover(
 def _recover_ring(
     dead: DeadRing, backends: Sequence[StorageBackend], clock: Clock, ids: IdSource, total: Recovery
 ) -> None:
+    spools = DeadSpools(dead.path)
+    _recover_spools(spools, backends, total)
     try:
         scan, definitions = dead.read()
     except StorageError as error:
         if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
             raise  # nothing was read: that says nothing of what is there
+        for backend in (backend for backend in backends if backend.readable):
+            backend.flush(durable=backend.durable)
+        spools.remove()
         dead.remove(damaged=True)
         total.rings += 1
         total.unreadable += 1
@@ -118,8 +126,18 @@ def _recover_ring(
             backend.flush(durable=backend.durable)
     damaged = ring.unreadable > 0 or any(torn.reason != NOT_COMMITTED for torn in scan.torn)
     total.torn += ring.unreadable
+    spools.remove()  # before the ring, whose lock is theirs
     dead.remove(damaged=damaged)
     total.rings += 1
+
+
+def _recover_spools(spools: DeadSpools, backends: Sequence[StorageBackend], total: Recovery) -> None:
+    """What is older than the ring, and in order before it."""
+    found = spools.deliver(backends)
+    total.spooled += found.spooled
+    total.events += found.events
+    total.torn += found.torn
+    total.unreadable += found.unreadable
 
 
 class _Ring:

@@ -22,6 +22,7 @@ from cra.reference.ring_scan import RingRecord, RingScan
 from cra.storage.look import NotRegular, is_locked, is_running, opened_to_look
 from cra.trace.definitions import DefinitionsRead, read_definitions
 from cra.trace.ring_folder import DAMAGED, DEFINITIONS, PART, RING, scan_file
+from cra.trace.spool_files import SegmentReader, ring_stem_of, spools_of
 
 State = Literal["living", "dead", "unreadable"]
 _NO_DEFINITIONS = DefinitionsRead({}, {}, 0)
@@ -34,7 +35,8 @@ class RingLook(msgspec.Struct, frozen=True):
 
     `records` were committed and not yet freed: all but the latest of them are not stored. `torn` has the places that hold no
     record any more, by reason; of a living ring it is empty, since what looks torn is being written. `sessions` are the ids that
-    the ring does not say have ended. `definitions` is None where they can be read, or says what is wrong.
+    the ring does not say have ended. `definitions` is None where they can be read, or says what is wrong. `spooled` events wait
+    beside it in `spool_bytes` for `stores` that were away, as far as their segments can be read; `spool` says what is wrong.
     """
 
     file: str
@@ -45,11 +47,15 @@ class RingLook(msgspec.Struct, frozen=True):
     sessions: tuple[str, ...] = ()
     definitions: str | None = None
     problem: str | None = None
+    spooled: int = 0
+    spool_bytes: int = 0
+    stores: tuple[str, ...] = ()
+    spool: str | None = None
 
 
 class RingsLook(msgspec.Struct, frozen=True):
     """A folder of rings. `leftovers` are files that no ring needs; `damaged` were set aside; `strange` bear a ring's name and are
-    no regular files, by what they are. `problem` says why the folder cannot be listed."""
+    no regular files, by what they are; `orphans` are spools without their ring. `problem` says why the folder cannot be listed."""
 
     folder: str
     rings: tuple[RingLook, ...] = ()
@@ -57,6 +63,7 @@ class RingsLook(msgspec.Struct, frozen=True):
     leftovers: tuple[str, ...] = ()
     strange: dict[str, str] = msgspec.field(default_factory=dict)
     problem: str | None = None
+    orphans: tuple[str, ...] = ()
 
     @property
     def living_sessions(self) -> frozenset[str]:
@@ -89,7 +96,8 @@ def look_at_rings(folder: str | os.PathLike[str]) -> RingsLook:
             except NotRegular as kind:
                 strange[name] = str(kind)
     damaged = tuple(name for name in names if DAMAGED in name)
-    return RingsLook(os.fspath(path), tuple(rings), damaged, tuple(_leftovers(path, names)), strange)
+    orphans = tuple(name for name in names if _is_orphan(path, name))
+    return RingsLook(os.fspath(path), tuple(rings), damaged, tuple(_leftovers(path, names)), strange, orphans=orphans)
 
 
 def _look_at(path: Path) -> RingLook:
@@ -115,7 +123,41 @@ def _look_at(path: Path) -> RingLook:
         torn,
         tuple(sorted(_open_sessions(definitions, scan.records))),
         problem,
+        None,
+        *_spools_beside(path, lives=lives),
     )
+
+
+def _spools_beside(ring: Path, *, lives: bool) -> tuple[int, int, tuple[str, ...], str | None]:
+    """Events, bytes, stores, and what is wrong with the spools beside a ring; of one that lives its last batch is being written."""
+    events = size = 0
+    stores: set[str] = set()
+    problem: str | None = None
+    try:
+        found = spools_of(ring)
+    except OSError as error:
+        return 0, 0, (), error.strerror
+    for file in (file for files in found.values() for file in files):
+        try:
+            size += file.path.stat().st_size
+            reader = SegmentReader(file.path)
+            events += sum(len(batch) for batch in reader.batches())
+        except FileNotFoundError:
+            continue  # delivered since
+        except StorageError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                problem = error.message
+            continue
+        if reader.head is not None:
+            stores.add(reader.head.store)
+        if reader.torn and not lives:
+            problem = f"{file.path.name}: {reader.torn} bytes are torn"
+    return events, size, tuple(sorted(stores)), problem
+
+
+def _is_orphan(folder: Path, name: str) -> bool:
+    stem = ring_stem_of(name)
+    return stem is not None and not os.path.lexists(folder / (stem + RING)) and os.path.lexists(folder / name)
 
 
 def _definitions_of(ring: Path, scan: RingScan, *, lives: bool) -> tuple[DefinitionsRead, str | None]:

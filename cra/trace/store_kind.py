@@ -14,6 +14,7 @@ from typing import Literal, get_args
 from cra.storage.journal.names import is_of_journal
 from cra.storage.lines import SUFFIX, is_day_file, is_session_file
 from cra.trace.ring_folder import DEFINITIONS, FOLDER, RING
+from cra.trace.spool_files import SPOOL
 
 StoreKind = Literal["journal", "jsonl", "sqlite"]
 Kind = Literal["journal", "jsonl", "sqlite", "rings"]
@@ -39,7 +40,7 @@ def kinds_at(path: str | os.PathLike[str]) -> frozenset[Kind]:
             kinds.add("journal")
         elif is_session_file(name) or is_day_file(name):
             kinds.add("jsonl")
-        elif name.endswith((RING, DEFINITIONS)):
+        elif name.endswith((RING, DEFINITIONS, SPOOL)):
             kinds.add("rings")
     if not kinds and os.path.abspath(path).endswith(FOLDER):
         kinds.add("rings")

@@ -48,6 +48,7 @@ SIGNATURES: dict[Any, tuple[str, ...]] = {
     cra.Resolver.trace: ("session_id",),
     cra.Resolver.iter_trace: ("session_id",),
     cra.Resolver.subscribe: ("target",),
+    cra.Resolver.health: (),
     cra.Resolver.stats: (),
     cra.Resolver.close: (),
     cra.Session.resolve: (
