@@ -268,18 +268,21 @@ class Runtime(RuntimeCore):
         expired = self.approvals.expire_due()
         try:
             while expired:
-                self._record_expired(expired[0])
-                del expired[0]
+                self._record_expired(expired)
         finally:
             self.approvals.not_recorded(expired)
 
-    def _record_expired(self, approval: Approval) -> None:
+    def _record_expired(self, expired: list[Approval]) -> None:
+        """Record the first of them, and take it out once it is recorded, whatever becomes of its storing."""
+        approval = expired[0]
         session = self.sessions.get(approval.session_id)
         if session is not None:
             with session.lock:
                 if session.status == "active":
                     event = ("approval.expired", approval_payload(approval))
-                    self.recorder.record(self.closing_record(session.header, event))
+                    self.recorder.record(self.closing_record(session.header, event), lambda: expired.pop(0))
+                    return
+        del expired[0]
 
 
 def _forget_template(forget: Callable[[], Callable[[int], None] | None], number: int) -> None:

@@ -8,12 +8,20 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Mapping
+from contextlib import ExitStack, suppress
 from itertools import takewhile
 from typing import Any
 
 from cra.carp.conditions import RISK_TIERS, RiskTier
 from cra.carp.request import copy_context
-from cra.errors import ActionDenied, InvalidCARPRequest, SessionAlreadyEnded, SessionAlreadyExists, SessionNotFound
+from cra.errors import (
+    ActionDenied,
+    InvalidCARPRequest,
+    SessionAlreadyEnded,
+    SessionAlreadyExists,
+    SessionNotFound,
+    TraceBackpressure,
+)
 from cra.hotpath import format_uuid
 from cra.ids import UUID_PATTERN
 from cra.reference.session_core import MAX_GOAL
@@ -105,11 +113,23 @@ class SessionTable:
         """Record the start of a session, and have it found from then on. `given`: its id is the host's."""
         with self._lock:
             self._check_new(session.agent_id, session.session_id, given=given)
-            session.record(("session.started", _start(session)), base=base + 2)
+            try:
+                session.record(("session.started", _start(session)), base=base + 2)
+            except BaseException:
+                if session.last_base == base + 2:
+                    self._end_unheard_of(session)
+                raise
             self._runtime.sessions[session.session_id] = session
             self.opened += 1
             if session.parent is not None:
                 session.parent.children[session.session_id] = session
+
+    def _end_unheard_of(self, session: Session) -> None:
+        """Its start is in the trace, and not stored yet: nobody gets the session, and it has its end there."""
+        self._ended[session.session_id] = None
+        session.status = "ended"
+        with suppress(TraceBackpressure), self._runtime.room() as room:
+            session.record_last(room, "session.ended", {"action_count": 0, "duration_ms": 0, "reason": "error"})
 
     def _check_new(self, agent_id: str, session_id: str, *, given: bool) -> None:
         if self._closed:
@@ -130,11 +150,13 @@ class SessionTable:
             if session.parent is not None:
                 session.parent.children.pop(session.session_id, None)
             children = list(session.children.values())
-        if session.limit_keys:
-            runtime.limits.forget(list(session.limit_keys))
-        runtime.registry.unpin(session.atlas_ids)
-        for child in children:
-            _end_quietly(child)
+        # Each of them, whatever becomes of the others.
+        with ExitStack() as stack:
+            for child in reversed(children):
+                stack.callback(_end_quietly, child)
+            if session.limit_keys:
+                runtime.limits.forget(list(session.limit_keys))
+            runtime.registry.unpin(session.atlas_ids)
 
     def get(self, session_id: str) -> Session:
         """An active session. Raises `SessionNotFound`, `SessionAlreadyEnded`."""

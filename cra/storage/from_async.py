@@ -31,6 +31,7 @@ class FromAsync:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._turn = asyncio.Lock()
         self.name = backend.name
         self.durable = backend.durable
         self.readable = backend.readable
@@ -38,7 +39,12 @@ class FromAsync:
         self.spool_bytes: int = getattr(backend, "spool_bytes", 0)
 
     def append(self, batch: Sequence[Event]) -> None:
-        self._wait(self._backend.append(batch))
+        self._wait(self._append(batch))
+
+    async def _append(self, batch: Sequence[Event]) -> None:
+        # One at a time: a call that nobody waits for any more, after Ctrl-C, takes a while to end.
+        async with self._turn:
+            await self._backend.append(batch)
 
     def events(self, session_id: str, *, after: int = -1, types: Collection[str] | None = None) -> Iterator[Event]:
         reading = self._backend.events(session_id, after=after, types=types)

@@ -17,6 +17,7 @@ from cra.storage.base import RecordStorage, StorageBackend, StorageHealth, spool
 from cra.storage.null import NullStorage
 from cra.timing.clock import NS_PER_SECOND, SystemClock
 from cra.trace.batch import Batch
+from cra.trace.event import Event
 from cra.trace.ring_folder import RingFile
 from cra.trace.spool import Spool
 from cra.trace.spooled_lane import FIRST_PAUSE, LONGEST_PAUSE, SpooledLane
@@ -44,29 +45,63 @@ class _Lane:
         self.backend = backend
         self._records = backend if isinstance(backend, RecordStorage) and backend.takes_records else None
         self.waiting: deque[Batch] = deque()
-        self.stored = 0
-        self.position = 0
+        # Events stored, how far in the ring, and the batch that was counted last: one assignment, which nothing interrupts.
+        self._counted: tuple[int, int, Batch | None] = (0, 0, None)
+        self._tried: Batch | None = None
         self.error: Exception | None = None
         self.pause = 0.0
         self._retry_at = 0
 
+    @property
+    def stored(self) -> int:
+        """Events that the store has."""
+        return self._counted[0]
+
+    @property
+    def position(self) -> int:
+        """Up to where in the ring it has everything."""
+        return self._counted[1]
+
     def deliver(self, force: bool) -> bool:
-        """Append what waits, oldest first; False if an attempt failed. After that, nothing is tried until due, or forced."""
+        """Append what waits, oldest first; False if an attempt failed. After that, nothing is tried until due, or forced.
+
+        What interrupts this, such as Ctrl-C, may come after the store has a batch and before that is counted: then the store is
+        asked what it has, the next time.
+        """
         while self.waiting:
-            if self.error is not None and not force and SystemClock.monotonic_ns() < self._retry_at:
-                return True
-            try:
-                self._append(self.waiting[0])
-            except Exception as error:
-                self.error = error
-                self.pause = min(max(self.pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
-                self._retry_at = SystemClock.monotonic_ns() + int(self.pause * NS_PER_SECOND)
-                return False
-            batch = self.waiting.popleft()
-            self.stored += len(batch)
-            self.position = batch.position
+            batch = self.waiting[0]
+            stored, _, last = self._counted
+            if batch is not last:
+                if self.error is not None and not force and SystemClock.monotonic_ns() < self._retry_at:
+                    return True
+                in_doubt = self._tried is batch
+                try:
+                    rest = self._lacking(batch) if in_doubt else batch
+                    self._tried = batch
+                    self._append(rest)
+                except Exception as error:
+                    if not in_doubt:
+                        self._tried = None  # nothing of it is stored
+                    self.error = error
+                    self.pause = min(max(self.pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
+                    self._retry_at = SystemClock.monotonic_ns() + int(self.pause * NS_PER_SECOND)
+                    return False
+                self._counted = stored + len(batch), batch.position, batch
+            self._tried = None
+            self.waiting.popleft()
             self.error, self.pause = None, 0.0
         return True
+
+    def _lacking(self, batch: Batch) -> Sequence[Event]:
+        """What the store lacks of a batch that it was being given when that was interrupted. Raises `StorageError`."""
+        if self._records is not None or not self.backend.readable:
+            return batch  # a store that takes records knows these again; what cannot be read, nobody can say
+        had: dict[str, int] = {}
+        for session_id in dict.fromkeys(session_id for session_id, _, _ in batch.runs):
+            newest = self.backend.last(session_id, 1)
+            had[session_id] = newest[-1].sequence if newest else -1
+        rest = [event for event in batch if event.sequence > had[event.session_id]]
+        return batch if len(rest) == len(batch) else rest
 
     def add(self, batch: Batch) -> None:
         """Have the store given a batch, after those before it."""
@@ -74,11 +109,12 @@ class _Lane:
 
     def skip(self, events: int, position: int) -> None:
         """Count events that need not be given to it, and reach `position`."""
-        self.stored += events
+        stored, reached, last = self._counted
         if self.waiting:
             self.waiting[-1].position = position
         else:
-            self.position = position
+            reached = position
+        self._counted = stored + events, reached, last
 
     def flush(self, durable: bool, position: int) -> bool:
         """Flush the backend. Raises what it raises."""
@@ -109,8 +145,9 @@ class _Lane:
         """Whether it is given the records, and makes its events of them itself."""
         return self._records is not None
 
-    def _append(self, batch: Batch) -> None:
+    def _append(self, batch: Sequence[Event]) -> None:
         if self._records is not None:
+            assert isinstance(batch, Batch)
             self._records.append_records(batch.frames)
         elif len(batch):
             self.backend.append(batch)
