@@ -55,7 +55,7 @@ class RingLook(msgspec.Struct, frozen=True):
 
 class RingsLook(msgspec.Struct, frozen=True):
     """A folder of rings. `leftovers` are files that no ring needs; `damaged` were set aside; `strange` bear a ring's name and are
-    no regular files, by what they are; `orphans` are spools without their ring. `problem` says why the folder cannot be listed."""
+    no regular files, by what they are; `orphans` are spools without their ring. `problem`: why it cannot be listed."""
 
     folder: str
     rings: tuple[RingLook, ...] = ()
@@ -129,7 +129,7 @@ def _look_at(path: Path) -> RingLook:
 
 
 def _spools_beside(ring: Path, *, lives: bool) -> tuple[int, int, tuple[str, ...], str | None]:
-    """Events, bytes, stores, and what is wrong with the spools beside a ring; of one that lives its last batch is being written."""
+    """Events, bytes, stores, and what is wrong with the spools beside a ring; a living one may be writing its last batch."""
     events = size = 0
     stores: set[str] = set()
     problem: str | None = None

@@ -72,7 +72,7 @@ class Spool:
         return not self.events
 
     def append(self, batch: Batch) -> bool:
-        """Write a batch behind the others; False where it is full, or the disk refuses (`error`). Given twice, it is there once."""
+        """Write a batch behind the others, once if given twice; False where it is full, or the disk refuses (`error`)."""
         if batch is self._last:
             return True  # whoever gave it was interrupted
         data = encode_batch(batch)

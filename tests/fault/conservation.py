@@ -24,6 +24,7 @@ import cra
 from cra import resolver as resolver_module
 from cra.errors import StorageError, TraceBackpressure
 from cra.storage.null import NullStorage
+from cra.timing.manager import Timing
 from cra.trace import recorder as recorder_module
 from cra.trace.batch import Batch
 
@@ -59,6 +60,7 @@ class Counting(NullStorage):
         self.lost_events: list[dict[str, Any]] = []
         self.looks_for_losses = False
         self.is_down = False
+        self.gap: str | None = None
         self._left = 0
 
     def append(self, batch: Sequence[Any]) -> None:
@@ -71,7 +73,8 @@ class Counting(NullStorage):
             found = _sequence(lines)
             due = ends.get(session_id, self.next.get(session_id, 0))
             if found is None or int(found[1]) != due:
-                raise Wrong(f"{self.name}: session {session_id} goes on with {found and found[1]!r}, not with {due}")
+                self.gap = f"{self.name}: session {session_id} goes on with {found and found[1]!r}, not with {due}"
+                raise Wrong(self.gap)
             ends[session_id] = due + events
         if self.looks_for_losses and b'"runtime.lost"' in batch.data:
             self.lost_events += [json.loads(line) for line in batch.lines if b'"event_type":"runtime.lost"' in line]
@@ -140,6 +143,7 @@ class Run:
             overflow=mode.overflow,
             overflow_timeout=0.2 if "dies" in mode.faults else 60.0,
             trace_detail="decisions",
+            timing=Timing(heartbeat_seconds=None),  # nothing is recorded but what is counted
         )
         self.resolver.load_atlas(ATLAS)
         self.sessions = [self.resolver.create_session("bot", "count") for _ in range(mode.threads)]
@@ -170,6 +174,9 @@ class Run:
                 flush()
                 return self.resolver.stats().recorder
             except StorageError:
+                for store in self.stores:
+                    if store.gap is not None:
+                        raise Wrong(store.gap) from None
                 time.sleep(0.001)
 
     def record(self, session: Any, count: int) -> None:
@@ -199,7 +206,7 @@ class Run:
             thread.start()
         while any(thread.is_alive() for thread in threads):
             self._add_up()  # while they record, too
-            threads[0].join(0.05)
+            next((thread for thread in threads if thread.is_alive()), threads[0]).join(0.05)
         is_down = any(store.is_down for store in self.stores)
         if is_down:
             try:
