@@ -31,7 +31,8 @@ class SpooledLane:
     """One backend, its spool, and the batches that wait for either.
 
     Called by the outbox from one place at a time; `on_progress` is called by the lane's thread after each attempt, without any
-    lock. At most a quarter of the ring, which has `ring_bytes`, is kept for what waits in memory. `position` is up to where in the ring the store has everything, `kept` up to where the store or the spool has it.
+    lock. At most a quarter of the ring, which has `ring_bytes`, is kept for what waits in memory. `position` is up to where in
+    the ring the store has everything, `kept` up to where the store or the spool has it.
     """
 
     takes_records = False

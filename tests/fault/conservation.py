@@ -1,10 +1,10 @@
 """Count what goes in and what comes out, and see that it adds up: recorded = stored + waiting + lost, exactly, always.
 
-`python -m tests.fault.conservation [--records N] [--modes slow,dying]`. N records in all are recorded through stores that are slow,
-that raise for a while, that die for good, that are away behind a spool, and through a ring that is full, with every `overflow`, one
-thread and several, one store and several. Every store counts for itself, and sees that each session is gapless; what it counted,
-what the recorder says and what the callers know are held against each other after every flush and at the end. Prints a table;
-exit code 1 when a sum is wrong, or when the fault of a mode never came.
+`python -m tests.fault.conservation [--records N] [--modes slow,dying]`. N records in all are recorded through stores that are
+slow, that raise for a while, that die for good, that are away behind a spool, and through a ring that is full, with every
+`overflow`, one thread and several, one store and several. Every store counts for itself, and sees that each session is gapless;
+what it counted, what the recorder says and what the callers know are held against each other after every flush and at the end.
+Prints a table; exit code 1 when a sum is wrong, or when the fault of a mode never came.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from operator import length_hint
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -182,20 +183,18 @@ class Run:
     def record(self, session: Any, count: int) -> None:
         """Have a session resolve `count` times; a refusal is one, too, but where the store is dead it is the last."""
         resolve = session.resolve
-        left, refused = count, 0
-        while left:
+        left, refused = iter(range(count)), 0
+        while length_hint(left):
             try:
-                for left in range(left, 0, -1):  # noqa: B020 - what is left when it is refused
+                for _ in left:
                     resolve("count")
-                left = 0
             except TraceBackpressure:
                 refused += 1
-                left -= 1
                 if any(store.fault == "dies" and store.is_down for store in self.stores):
                     break
                 time.sleep(0.002)
         with self._lock:
-            self.taken += count - left - refused
+            self.taken += count - length_hint(left) - refused
             self.refused += refused
 
     def round(self, count: int) -> None:

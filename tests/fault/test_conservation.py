@@ -46,9 +46,8 @@ def test_a_store_that_loses_events_is_found_out(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(Counting, "append", losing)
     this = Run(Mode("losing", ("none",)), tmp_path)
-    with pytest.raises(Wrong, match="goes on with|has counted"):
-        for _ in range(3):
-            this.round(2_000)
+    with pytest.raises(Wrong, match=r"goes on with|has counted"):
+        this.round(6_000)
     with pytest.raises(StorageError, match="closed with losses"):
         this.resolver._runtime.recorder.close(timeout=0.1)
 
