@@ -16,7 +16,6 @@ from cra.errors import StorageError
 from cra.hotpath import canonical_json
 from cra.ids import format_uuid
 from cra.reference.chain import verify_chain
-from cra.storage.memory import MemoryStorage
 from cra.testing import SeededIds, VirtualClock
 from cra.trace.record import EventsRecord, SessionHeader
 from cra.trace.recorder import Recorder
@@ -35,7 +34,7 @@ class Spools(RuleBasedStateMachine):
     def open_first(self, beside: bool, spool_bytes: int) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="cra-spool-"))
         self.store = AwayStorage(spool_bytes=spool_bytes)
-        self.others = [MemoryStorage()] if beside else []
+        self.others = [AwayStorage(spool_bytes=0, name="beside:")] if beside else []  # `close` leaves it open, too
         self.model: dict[str, list[int]] = {}
         self.ids, self.clock = SeededIds(1), VirtualClock()
         self.is_up = True
@@ -171,4 +170,16 @@ def test_the_machine_comes_to_what_it_is_for() -> None:
     assert machine.recorder.stats().backends[0].spooled >= 3
     machine.die(b"torn")
     assert machine.store.count() >= 6
+    machine.teardown()
+
+
+def test_stores_are_there_again_after_a_restart() -> None:
+    """One history by hand: both stores take what is recorded after the recorder before was closed, at once."""
+    machine: Any = Spools()
+    machine.open_first(beside=True, spool_bytes=2**20)
+    machine.record(0, 1, 1)
+    machine.restart()
+    machine.record(0, 1, 1)
+    machine.recorder.flush(timeout=60)
+    assert [2, 2] == [store.count() for store in (machine.store, *machine.others)]
     machine.teardown()
