@@ -145,13 +145,15 @@ class JournalStorage:
         try:
             with self._lock:
                 self._check_open()
+                if frames is self._series.last:
+                    return  # whoever gives the same object again was interrupted before it counted this
                 if self._interrupted is not None and frames == self._interrupted:
                     self._interrupted = None  # it is all there, only nobody was told
                     return
                 self._append(frames)
         except BaseException:
             with self._lock:
-                if self._series.has_appended(frames):
+                if frames == self._series.last:
                     self._interrupted = frames
             raise
 

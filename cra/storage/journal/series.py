@@ -108,10 +108,11 @@ class Series:
         writer.append(frames)
         self._note()
 
-    def has_appended(self, frames: bytes) -> bool:
-        """Whether the last `append` was of these frames, and did all it had to: also one that was interrupted behind that."""
+    @property
+    def last(self) -> bytes | None:
+        """What the last `append` was of, where it did all it had to: also one that was interrupted behind that."""
         self._note()
-        return frames == self._last
+        return self._last
 
     def _note(self) -> None:
         """Learn what was appended last, if it was: whoever is interrupted before this is done, begins it anew with the next
