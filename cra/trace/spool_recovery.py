@@ -87,21 +87,18 @@ class DeadSpools:
         reader = self._opened(file)
         is_whole = reader is not None
         if reader is not None and delivery is not None:
-            gap = delivery.gaps
-            try:
-                batches: list[Batch] = []
-                for batch in reader.batches():
-                    total.spooled += len(batch)
-                    if batches and sum(len(each.data) for each in batches) + len(batch.data) > BATCH_BYTES:
-                        delivery.give(merged(batches))
-                        batches.clear()
-                    batches.append(batch)
-                if batches:
+            before = delivery.gaps, delivery.unreadable
+            batches: list[Batch] = []
+            for batch in reader.batches():
+                total.spooled += len(batch)
+                if batches and sum(len(each.data) for each in batches) + len(batch.data) > BATCH_BYTES:
                     delivery.give(merged(batches))
-            except msgspec.MsgspecError:
-                is_whole = False  # a checksum holds over lines that are no events
+                    batches.clear()
+                batches.append(batch)
+            if batches:
+                delivery.give(merged(batches))
             total.events += delivery.take_count()
-            is_whole = is_whole and delivery.gaps == gap
+            is_whole = (delivery.gaps, delivery.unreadable) == before
         if reader is not None and reader.torn:
             total.torn += 1
             # A batch that was never written to its end is still in the ring; what is torn elsewhere was there once.
@@ -112,18 +109,25 @@ class DeadSpools:
 
 
 class _Delivery:
-    """One store, and where each session stands in it. `gaps` counts the events that could not be given to it for that."""
+    """One store, and where each session stands in it. `gaps` counts the events that could not be given to it for that,
+    `unreadable` the batches whose lines are no events."""
 
     def __init__(self, backend: StorageBackend) -> None:
         self._backend = backend
         self._last: dict[str, int] = {}
         self._given = 0
         self.gaps = 0
+        self.unreadable = 0
 
     def give(self, batch: Batch) -> None:
         """Append what is new of a batch. Raises `StorageError`."""
+        try:
+            events = list(batch)
+        except StorageError:
+            self.unreadable += 1  # a checksum holds over lines that somebody else wrote
+            return
         new: list[Event] = []
-        for event in batch:
+        for event in events:
             last = self._last.get(event.session_id)
             if last is None:
                 stored = self._backend.last(event.session_id, 1)

@@ -13,11 +13,12 @@ from cra.errors import StorageError, TraceBackpressure
 from cra.reference.chain import verify_chain
 from cra.storage.memory import MemoryStorage
 from cra.testing import SeededIds, VirtualClock
+from cra.trace.batch import Batch
 from cra.trace.record import EventsRecord
 from cra.trace.recorder import Recorder
 from cra.trace.recovery import Recovery, recover
 from cra.trace.ring_folder import RingFolder
-from cra.trace.spool_files import SPOOL
+from cra.trace.spool_files import SPOOL, encode_batch
 from tests.support.away import AwayStorage
 
 SECONDS = 60.0
@@ -320,6 +321,29 @@ def test_a_spool_that_is_damaged_is_set_aside_and_what_is_whole_is_delivered(
     assert 10 < found.spooled < 20
     assert list(range(found.spooled)) == numbers_of_own(store, record(0).session.session_id)
     assert [bytes(data)] == [path.read_bytes() for path in tmp_path.iterdir()]
+
+
+def test_lines_that_somebody_else_wrote_into_a_spool_are_set_aside(
+    open_recorder: Open, record: MakeRecord, tmp_path: Path
+) -> None:
+    """A checksum holds over anything. They are no events, and the store is given what comes before them."""
+    store = AwayStorage()
+    recorder = open_recorder(store)
+    store.go_away()
+    for n in range(3):
+        recorder.record(record(n))
+        wait_until(lambda n=n: spooled(recorder) == n + 1)  # type: ignore[misc]
+    die(recorder)
+    (file,) = files(tmp_path)
+    session_id = record(0).session.session_id
+    with open(file, "ab") as spool:
+        spool.write(encode_batch(Batch(b"no event\n" * 2**17, [(session_id, 9 * 2**17, 2**17)], 10**6)))
+    data = file.read_bytes()
+    store.come_back()
+    found = recovered(tmp_path, store)
+    assert (0, 1, 3) == (found.torn, found.unreadable, found.events)
+    assert [0, 1, 2] == numbers_of_own(store, session_id)
+    assert [data] == [path.read_bytes() for path in tmp_path.iterdir()]
 
 
 def test_a_spool_waits_for_its_own_store(open_recorder: Open, record: MakeRecord, tmp_path: Path) -> None:
