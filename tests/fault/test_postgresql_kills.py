@@ -21,10 +21,12 @@ from cra.errors import StorageError
 from cra.hotpath import verify_chain
 from cra.storage.open import StorageSpec
 from cra.storage.postgresql import AsyncPostgreSQLStorage, PostgreSQLStorage
+from cra.trace.spooled_lane import SpooledLane
 from tests.support.crashes import ATLAS, die
 from tests.support.postgres import Server
 
 KILLS = 4
+SPOOL_BYTES = 4 * 2**20
 WAIT_SECONDS = 60.0
 
 
@@ -138,6 +140,54 @@ def test_what_was_recorded_in_a_ring_while_the_server_was_gone_is_recovered(
     with cra.Resolver(url, ring=tmp_path / "ring"):
         pass
     assert said == _stored(postgres, schema)
+    with closing(PostgreSQLStorage(url)) as reading:
+        for session_id in reading.sessions():
+            assert verify_chain(list(reading.events(session_id))).valid
+
+
+@pytest.mark.parametrize("kind", [PostgreSQLStorage, AsyncPostgreSQLStorage])
+def test_what_is_recorded_while_the_server_is_gone_waits_in_its_spool(
+    kind: Any, postgres: Server, schema: str, tmp_path: Path
+) -> None:
+    """Nobody waits for the server, even with its spool full; once it is back everything is there, in order, once."""
+    url = postgres.url(schema=schema)
+    PostgreSQLStorage(url).close()
+    resolver = cra.Resolver(kind(url, spool_bytes=SPOOL_BYTES), ring=tmp_path / "ring", overflow_timeout=WAIT_SECONDS)
+    resolver.load_atlas(ATLAS)
+    resolver.register("a.do0", dict, inline=True)
+    lane = resolver._runtime.recorder._outbox._lanes[0]
+    assert isinstance(lane, SpooledLane)
+    loads = [Load(resolver, "stored") for _ in range(2)]
+    for load in loads:
+        load.start()
+    _wait(lambda: all(load.acknowledged for load in loads), "nothing was stored in the beginning")
+    assert postgres.kill() > 3
+    # What is expanded at once is at most half of that, and goes into the spool as long as there is room.
+    _wait(lambda: lane.spool.size > SPOOL_BYTES // 2 < lane.backlog, "the spool never was full")
+    assert SPOOL_BYTES // 2 < sum(file.stat().st_size for file in (tmp_path / "ring").glob("*.spool")) <= SPOOL_BYTES
+    (health,) = resolver.health()
+    assert not health.ok
+    assert "events spooled" in health.details[0]
+    before = [len(load.said) for load in loads]
+    _wait(
+        lambda: all(len(load.said) > said + 100 for load, said in zip(loads, before)), "producers wait for the server"
+    )
+    assert resolver.stats().recorder.backends[0].spooled > 0
+    postgres.start()
+    for load in loads:
+        load.finish()
+    resolver.flush("durable", timeout=WAIT_SECONDS)
+    (backend,) = resolver.stats().recorder.backends
+    assert (0, 0, 0, None) == (backend.waiting, backend.spooled, backend.lost, backend.state)
+    assert resolver.health()[0].ok
+    assert [] == list((tmp_path / "ring").glob("*.spool"))
+    resolver.close()
+    assert sum(load.refused for load in loads) > 0
+    stored = _stored(postgres, schema)
+    assert sum(len(load.said) for load in loads) == len(stored)
+    for load in loads:
+        mine = set(load.said)
+        assert load.said == [resolution for resolution in stored if resolution in mine]
     with closing(PostgreSQLStorage(url)) as reading:
         for session_id in reading.sessions():
             assert verify_chain(list(reading.events(session_id))).valid

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from cra.errors import StorageError
-from cra.storage.base import StorageHealth
+from cra.storage.base import SPOOL_BYTES, StorageHealth
 from cra.storage.postgresql.address import DEFAULT_TIMEOUT, Address, read_address
 from cra.storage.postgresql.explain import explain
 from cra.storage.postgresql.idle import Idle
@@ -70,12 +70,14 @@ class AsyncPostgreSQLStorage:
 
     Raises `StorageError` for a URL that cannot be read; what the server refuses, the first call raises. `durable` is what a
     server is by default: `flush(True)` raises `StorageError` where it has fsync off. All calls are made on one event loop.
+    `spool_bytes` are as in `PostgreSQLStorage`.
     """
 
     readable = True
     durable = True
 
-    def __init__(self, url: str, *, make: bool = True) -> None:
+    def __init__(self, url: str, *, make: bool = True, spool_bytes: int = SPOOL_BYTES) -> None:
+        self.spool_bytes = spool_bytes
         self._address = read_address(url)
         self.name = self._address.name
         self._operations = Operations(self._address)

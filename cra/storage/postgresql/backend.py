@@ -12,7 +12,7 @@ from typing import TypeVar
 import psycopg
 
 from cra.errors import StorageError
-from cra.storage.base import StorageHealth
+from cra.storage.base import SPOOL_BYTES, StorageHealth
 from cra.storage.postgresql.address import read_address
 from cra.storage.postgresql.connection import Connection, connect
 from cra.storage.postgresql.explain import explain
@@ -29,12 +29,13 @@ class PostgreSQLStorage:
     """Events in the database at `url`, whose tables are made if there are none and `make` is true.
 
     Raises `StorageError` if it cannot be used. `durable` says whether the server had fsync on then. Several processes may write
-    different sessions to one database.
+    different sessions to one database. At most `spool_bytes` wait on disk while the server is away; 0 for no spool.
     """
 
     readable = True
 
-    def __init__(self, url: str, *, make: bool = True) -> None:
+    def __init__(self, url: str, *, make: bool = True, spool_bytes: int = SPOOL_BYTES) -> None:
+        self.spool_bytes = spool_bytes
         self._address = read_address(url)
         self.name = self._address.name
         self._operations = Operations(self._address)
