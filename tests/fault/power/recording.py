@@ -1,0 +1,83 @@
+"""Recordings: a store that several processes wrote, one after the other, every call of theirs seen by strace.
+
+Some end, some are killed, and the next one recovers what they left: a cut may come while it does. After the last one a copy of the
+folder is recovered, which says everything that was ever written: what a cut leaves of a session is a beginning of that.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import cra
+from cra.trace.event import Event
+from tests.fault.power.disk import Disk
+from tests.fault.power.history import MAPPED, History
+from tests.fault.power.strace import read_calls, trace
+from tests.fault.power.workload import open_store, path_of
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+class Recording(NamedTuple):
+    """What was recorded, and everything that was written, by session."""
+
+    store: str
+    seed: int
+    disk: Disk
+    written: dict[str, list[Event]]
+
+
+def record(
+    store: str, folder: Path, seed: int, *, processes: int = 3, steps: int = 20, options: Sequence[str] = ()
+) -> Recording:
+    """Run `processes` processes over a new store below `folder`. `options` are more options for strace: faults to inject.
+
+    Raises `NoTrace` where there is no strace.
+    """
+    choice = random.Random(seed)
+    root, marks = folder / "root", folder / "marks"
+    root.mkdir(parents=True)
+    history = History(root, marks)
+    for number in range(processes):
+        end = choice.choice(("kill", "kill", "close"))
+        seen = folder / f"calls.{number}"
+        command = [sys.executable, "-W", "ignore", "-m", "tests.fault.power.workload", store, str(root), str(marks)]
+        command += [str(choice.randrange(2**32)), "--steps", str(steps), "--end", end]
+        code, said = trace(command, seen, options=options, cwd=REPOSITORY)
+        assert code == (-signal.SIGKILL if end == "kill" else 0), said
+        history.add_run(read_calls(seen))
+        seen.unlink()
+        for file in root.rglob("*"):
+            if file.name.endswith(MAPPED) and file.is_file():
+                history.add_mapped(file, file.read_bytes())
+    _check_history(history)
+    return Recording(store, seed, Disk(history), everything(store, root, folder / "copy"))
+
+
+def everything(store: str, root: Path, copy: Path) -> dict[str, list[Event]]:
+    """Every event that was recorded, once a copy of the folder is recovered as after a kill."""
+    shutil.copytree(root, copy)
+    backend = open_store(store, path_of(store, copy))
+    with closing(cra.Resolver(backend)):
+        written = {session: list(backend.events(session)) for session in backend.sessions()}
+    shutil.rmtree(copy)
+    assert all(cra.verify_chain(events).valid for events in written.values())
+    return written
+
+
+def _check_history(history: History) -> None:
+    """The history is that of the folder: nothing that changed a file was overlooked."""
+    root = history.root
+    there = {path for path in root.rglob("*") if path.is_file()}
+    for path in there:
+        node = history.find(path)
+        assert node is not None, f"nobody saw {path} being made"
+        found = history.nodes[node]
+        assert found.is_mapped or bytes(found.data) == path.read_bytes(), f"what was seen of {path} is not what it holds"
