@@ -23,6 +23,7 @@ from cra.errors import InvalidTraceEvent, StorageError, StorageLocked
 from cra.ids import UUID_PATTERN
 from cra.storage.base import StorageHealth
 from cra.storage.chunks import chunks_of
+from cra.storage.folders import make_folder, sync_folder, sync_name
 from cra.storage.journal.names import is_of_journal
 from cra.storage.lines import (
     SUFFIX,
@@ -53,8 +54,8 @@ class JsonlStorage:
     readable = True
 
     def __init__(self, folder: str | os.PathLike[str], max_open: int = 64) -> None:
-        self.folder = self.location = Path(folder)
-        self.name = f"jsonl:///{self.folder}"
+        self.folder = self.location = Path(folder).absolute()  # it stays there whatever the working directory is later
+        self.name = f"jsonl:///{Path(folder)}"
         self._max_open = max_open
         self._lock = threading.RLock()
         self._handles: OrderedDict[str, FileIO] = OrderedDict()
@@ -65,7 +66,7 @@ class JsonlStorage:
         self._closed = False
         self.repairs: tuple[Repair, ...] = ()
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             names = os.listdir(self.folder)
             if any(map(is_day_file, names)):
                 raise StorageError(

@@ -20,7 +20,7 @@ from typing import Final
 from cra.errors import InvalidTraceEvent, StorageError
 from cra.ids import UUID_PATTERN
 from cra.storage.base import StorageHealth
-from cra.storage.journal.series import sync_folder
+from cra.storage.folders import sync_folder
 from cra.storage.sqlite_file import (
     DAMAGE,
     FAILED_IO,
@@ -68,9 +68,8 @@ class SqliteStorage:
     readable = True
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.location = Path(path)
-        self.name = f"sqlite:///{self.location}"
-        self._path = self.location.absolute()  # connections are made whatever the working directory is then
+        self.location = self._path = Path(path).absolute()  # it stays there whatever the working directory is later
+        self.name = f"sqlite:///{Path(path)}"
         self._lock = threading.RLock()
         self._database: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None

@@ -19,6 +19,7 @@ from cra.errors import StorageError
 from cra.hotpath import Ring, scan_ring
 from cra.reference.ring import DATA_OFFSET, MAX_SIZE
 from cra.reference.ring_scan import RingScan
+from cra.storage.folders import make_folder
 from cra.storage.look import NotRegular, check_regular
 from cra.trace.definitions import Definitions, DefinitionsRead, read_definitions
 
@@ -114,9 +115,9 @@ class RingFolder:
     """The folder at `path`, made if need be. Raises `StorageError` where it cannot be used."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = Path(path).absolute()  # it stays there whatever the working directory is later
         try:
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(self.path, 0o700)
         except OSError as problem:
             raise StorageError(
                 f"the folder {os.fspath(path)!r} for rings cannot be used: {problem.strerror}"

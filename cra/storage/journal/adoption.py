@@ -10,12 +10,13 @@ from typing import Final
 import msgspec
 
 from cra.errors import StorageError
+from cra.storage.folders import sync_folder
 from cra.storage.journal import entries
 from cra.storage.journal.compression import read_sealed
 from cra.storage.journal.lock import SeriesLock, dead_lock
-from cra.storage.journal.names import COMPRESSED, TORN, SegmentFile, locked_series, segments
+from cra.storage.journal.names import COMPRESSED, TORN, SegmentFile, locked_series, look
 from cra.storage.journal.segment import check
-from cra.storage.journal.series import sync_files, sync_folder
+from cra.storage.journal.series import sync_files
 from cra.timing.clock import NS_PER_SECOND, Clock
 
 _WRITE_BACK_NS: Final = 600 * NS_PER_SECOND  # Linux takes half a minute
@@ -50,15 +51,22 @@ def adopt_dead(folder: Path, clock: Clock) -> Iterator[tuple[SeriesLock, list[Re
 def mend(folder: Path, series: str, clock: Clock) -> list[Repair]:
     """Have a series end with its last whole frame, and seal that segment. For who holds its lock.
 
-    After a power cut an earlier segment may be torn, while a later one is there. What comes behind the first torn place goes
-    with it: none of that was acknowledged as durable, and the chains of sessions do not go on over a gap.
+    After a power cut an earlier segment may be torn, or gone, while a later one is there. What comes behind the first torn
+    place goes with it: none of that was acknowledged as durable, and the chains of sessions do not go on over a gap.
     """
     for name in os.listdir(folder):
         if name.startswith(series + ".") and name.endswith(".part"):
             (folder / name).unlink(missing_ok=True)  # never seen: what it was to hold was never acknowledged
     repairs: list[Repair] = []
-    files = segments(folder).get(series, [])
+    found = look(folder)
+    files = found.segments.get(series, [])
+    stone = found.tombstones.get(series)
+    first = 0 if stone is None else stone.number + 1
     for place, segment in enumerate(files):
+        if segment.number != first + place:
+            for later in reversed(files[place:]):
+                repairs.append(_set_aside(later.path, later.path.read_bytes(), 0))
+            break
         if segment.path.suffix == COMPRESSED or (place < len(files) - 1 and _is_written_back(segment, files[-1])):
             continue
         data = segment.path.read_bytes()
@@ -99,6 +107,7 @@ def _set_aside(path: Path, data: bytes, whole: int) -> Repair:
     """Move what follows the whole frames to a file of its own, which is on the disk before the segment is cut."""
     torn = path.with_name(path.name + TORN)
     _append(torn, data[whole:])
+    sync_folder(path.parent)
     if whole:
         os.truncate(path, whole)
     else:

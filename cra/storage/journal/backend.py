@@ -20,6 +20,7 @@ from cra.reference.chain import Anchor
 from cra.reference.expander import Head
 from cra.storage.base import StorageHealth
 from cra.storage.chunks import chunks_of
+from cra.storage.folders import make_folder, sync_folder, sync_name
 from cra.storage.journal import entries
 from cra.storage.journal.adoption import Repair, adopt_dead
 from cra.storage.journal.compression import check_available
@@ -29,7 +30,7 @@ from cra.storage.journal.names import is_series, new_series
 from cra.storage.journal.reading import Reader
 from cra.storage.journal.resumed import ResumedSeries
 from cra.storage.journal.retention import Gravedigger, Retention
-from cra.storage.journal.series import Rotation, Series, sync_files, sync_folder
+from cra.storage.journal.series import Rotation, Series, sync_files
 from cra.storage.journal.tombstones import Note, encode_note
 from cra.storage.lines import SUFFIX
 from cra.timing.clock import Clock, SystemClock
@@ -63,14 +64,15 @@ class JournalStorage:
         compress: bool = False,
         clock: Clock | None = None,
     ) -> None:
-        self.location = Path(folder)
-        self.name = f"journal:///{self.location}"
+        self.location = Path(folder).absolute()  # it stays there whatever the working directory is later
+        self.name = f"journal:///{Path(folder)}"
         self._clock = clock or SystemClock()
         self._rotation = rotation or Rotation()
         self._lock = threading.RLock()
         self._burying = threading.Lock()  # taken before the other one, never after
         self._series = self._new_series(new_series())
         self._reader = Reader(self.location, self._limits)
+        self._is_name_synced = False
         self._poison: str | None = None
         self._closed = False
         self._trouble: str | None = None
@@ -88,7 +90,7 @@ class JournalStorage:
             own = lambda: self._series.name  # noqa: E731 - it may be renamed as long as it is empty
             self._gravedigger = Gravedigger(self.location, self._retention, self._clock, own, self._write_note)
         try:
-            self.location.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(self.location, 0o700)
             if any(name.endswith(SUFFIX) for name in os.listdir(self.location)):
                 raise StorageError(
                     f"storage '{self.name}' is the folder of a jsonl: store, whose records it would take; use"
@@ -277,6 +279,9 @@ class JournalStorage:
                 sync_files(self._series.dirty)
                 self._series.sync()
                 sync_folder(self.location)
+                if not self._is_name_synced:
+                    sync_name(self.location)
+                    self._is_name_synced = True
             except OSError as error:
                 if error.filename is not None:  # it could not be opened, and no fsync has failed
                     raise self._error("cannot be made durable", error) from error

@@ -18,10 +18,10 @@ from typing_extensions import Self
 
 from cra.errors import StorageError
 from cra.hotpath import scan_frames
+from cra.storage.folders import sync_folder
 from cra.storage.journal import entries
 from cra.storage.journal.names import COMPRESSED
 from cra.storage.journal.segment import check
-from cra.storage.journal.series import sync_folder
 
 _TRAILER: Final = Struct(
     "<IIqQ32s32s"

@@ -18,6 +18,7 @@ import msgspec
 from cra.errors import StorageError
 from cra.hotpath import Expander
 from cra.reference.expander import Head
+from cra.storage.folders import sync_folder
 from cra.storage.journal import entries
 from cra.storage.journal.compression import compress, read_sealed, read_segment
 from cra.storage.journal.index import IndexBuilder
@@ -33,7 +34,6 @@ from cra.storage.journal.names import (
     tombstones,
 )
 from cra.storage.journal.segment import check
-from cra.storage.journal.series import sync_folder
 from cra.storage.journal.tombstones import Note, Tombstone, encode_tombstone, notes_of, read_tombstone
 from cra.timing.clock import NS_PER_SECOND, Clock
 from cra.trace.batch import decode_line

@@ -17,6 +17,7 @@ import msgspec
 from cra.errors import StorageError
 from cra.hotpath import scan_frames
 from cra.reference.frames import Place
+from cra.storage.folders import sync_folder
 from cra.storage.journal import entries
 from cra.storage.journal.entries import Header
 from cra.storage.journal.lock import SeriesLock, new_lock
@@ -170,6 +171,8 @@ class Series:
             raise StorageError(f"the series {self.name} has as many segments as it can have; create a new Resolver")
         if self._lock is None:
             self._lock = new_lock(self._folder, self.name, self.ring)
+            # Where a segment may be torn by a power cut, its lock is there, by which it is known.
+            sync_folder(self._folder)
         header = Header(self._number, self._id, self._previous, self._clock.now_ns())
         path = segment_path(self._folder, self.name, self._number)
         self._full_at = self._clock.monotonic_ns() + int(self._rotation.max_seconds * NS_PER_SECOND)
@@ -200,12 +203,3 @@ def sync_files(paths: list[Path]) -> None:
             finally:
                 os.close(file)
         del paths[0]
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
-    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
