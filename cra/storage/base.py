@@ -135,6 +135,11 @@ class ResumedRecords(Protocol):
         """The place of the first of these frames, which a ring of `within` bytes had in this order, that it lacks."""
         ...
 
+    def end_among(self, frames: Sequence[bytes], within: int) -> int | None:
+        """The place behind the last of these frames that it has, looking at as much as a ring of `within` bytes may have had; 0
+        where it has no frames at all, None where those that it has are none of these."""
+        ...
+
     def append(self, frames: bytes) -> None:
         """Store frames behind what there is: all of them, or none and a `StorageError`."""
         ...

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,13 +18,14 @@ from cra.errors import InvalidTraceEvent, StorageError
 from cra.hotpath import Expander, canonical_json, encode_events, format_uuid, parse_uuid
 from cra.ids import IdSource
 from cra.reference.records import Definition, EventsRecord, Record, ResolveRecord, TemplateRecord
-from cra.reference.ring_scan import NOT_COMMITTED, RingScan
+from cra.reference.ring_scan import NOT_COMMITTED, RingRecord, RingScan
 from cra.storage.base import RecordStorage, ResumedRecords, StorageBackend
 from cra.timing.clock import Clock
 from cra.trace.batch import Batch
 from cra.trace.event import Event
 from cra.trace.open_work import TYPES, OpenWork, nanoseconds
 from cra.trace.record import EXECUTION, FIRST_EVENT
+from cra.trace.restarted import ends_of_runs
 from cra.trace.ring_folder import DeadRing, Refused, RingFolder
 from cra.trace.sound_records import decode_sound
 from cra.trace.spool_recovery import DeadSpools
@@ -104,7 +105,9 @@ def _recover_ring(
         return
     total.records += len(scan.records)
     total.torn += len(scan.torn) + (definitions.torn > 0)
-    ring = _Ring(scan, definitions.sessions, definitions.templates)
+    restarted = bool(scan.records) and dead.has_restarted()
+    records = dead.read_again(scan) if restarted else scan.records
+    ring = _Ring(scan, records, definitions.sessions, definitions.templates, restarted=restarted)
     # The first is whom the others follow: who has records has what came last, and what is not durable had a beginning of its own.
     readable = sorted(
         [backend for backend in backends if backend.readable],
@@ -121,6 +124,7 @@ def _recover_ring(
             if takers:
                 stored.append(ring.store(takers))
             total.events += max(stored)
+            ring.look_for_left(readable[0])
             close_what_is_open(ring.sessions, readable, clock, ids, total, resumed)
         for backend in readable:
             backend.flush(durable=backend.durable)
@@ -143,14 +147,25 @@ def _recover_spools(spools: DeadSpools, backends: Sequence[StorageBackend], tota
 class _Ring:
     """The records of a dead ring, with what they refer to."""
 
-    def __init__(self, scan: RingScan, sessions: dict[int, Definition], templates: dict[int, bytes]) -> None:
+    def __init__(
+        self,
+        scan: RingScan,
+        records: Sequence[RingRecord],
+        sessions: dict[int, Definition],
+        templates: dict[int, bytes],
+        *,
+        restarted: bool,
+    ) -> None:
         self.size = scan.size
+        self._restarted = restarted
+        self._tail = scan.tail
+        self._left = 0  # records that could not be told to go on where the stores end
         self.sessions = dict(sessions)
         self._undecodable = 0
         self._refused: set[int] = set()
         self._defined_twice: set[int] = set()
-        self._begun: set[int] = set()
-        """The sessions whose first record is there."""
+        self._begun: dict[int, int] = {}
+        """The sessions whose first record is there, and its place."""
         self._templates: dict[int, bytes] = {}
         self._sizes: dict[int, int] = {}
         self._records: list[tuple[bytes, Record, int]] = []  # bytes, decoded, number of events
@@ -161,7 +176,8 @@ class _Ring:
                 self._undecodable += 1
             else:
                 self._templates[number] = record
-        for found in scan.records:
+        kept: list[RingRecord] = []
+        for found in records:
             try:
                 decoded = decode_sound(found.data)
             except InvalidTraceEvent:
@@ -171,13 +187,18 @@ class _Ring:
                 self._note_template(decoded.number, decoded)
             elif isinstance(decoded, EventsRecord) and decoded.define is not None:
                 self.sessions[decoded.session] = decoded.define
-                self._begun.add(decoded.session)
+                # What was freed may have been deleted from the stores since: with that, no session begins again.
+                if found.position >= scan.tail:
+                    self._begun[decoded.session] = len(self._records)
             self._records.append((found.data, decoded, self._count(decoded)))
+            kept.append(found)
+        self._positions = [found.position for found in kept]
+        self._ends = ends_of_runs(kept) if restarted else [len(kept)] * len(kept)
 
     @property
     def unreadable(self) -> int:
         """How many records and definitions said nothing, or nothing that could be stored."""
-        return self._undecodable + len(self._refused) + len(self._defined_twice)
+        return self._undecodable + len(self._refused) + len(self._defined_twice) + self._left
 
     def _note_template(self, number: int, template: Record) -> None:
         assert isinstance(template, TemplateRecord)
@@ -196,6 +217,7 @@ class _Ring:
         self._define(expander, self.sessions)
         frames: list[bytes] = []
         taken: list[Record] = []
+        places: list[int] = []
         events = [expander.events]
         for place, (data, record, _) in enumerate(self._records):
             try:
@@ -207,12 +229,45 @@ class _Ring:
             assert batch is not None
             frames.append(batch.frames)
             taken.append(record)
+            places.append(place)
             events.append(expander.events)
-        missing = series.first_missing(frames, self.size)
-        if missing < len(frames):
-            named = {record.session for record in taken[missing:] if isinstance(record, (EventsRecord, ResolveRecord))}
-            series.append(self._define(Expander(frames=True), named) + b"".join(frames[missing:]))
-        return events[-1] - events[missing]
+        missing, end = self._missing(series, frames, places)
+        if missing < end:
+            named = {
+                record.session for record in taken[missing:end] if isinstance(record, (EventsRecord, ResolveRecord))
+            }
+            series.append(self._define(Expander(frames=True), named) + b"".join(frames[missing:end]))
+        return events[end] - events[missing]
+
+    def _missing(self, series: ResumedRecords, frames: list[bytes], places: list[int]) -> tuple[int, int]:
+        """Which of the frames, those of the records at `places`, go behind what a dead process wrote: from, to."""
+        if not self._restarted:
+            return series.first_missing(frames, self.size), len(frames)
+        start = series.end_among(frames, self.size)
+        if start is None or not frames:
+            return 0, 0
+        if start == 0 and (self._tail or self._positions[places[0]]):
+            return 0, 0  # it has nothing, and what the ring had first is gone
+        last = max(0, start - 1)
+        end = start
+        # Refused records are gaps, too.
+        while end < len(frames) and places[end] < self._ends[places[last]] and places[end] - places[last] == end - last:
+            end += 1
+        return start, end
+
+    def look_for_left(self, backend: StorageBackend) -> None:
+        """Count the records that are in the ring and not in this store, after a power cut: no store could be told to lack them."""
+        if not self._restarted:
+            return
+        known: dict[int, frozenset[str]] = {}
+        for position, (_, record, events) in zip(self._positions, self._records):
+            if position < self._tail or not events or not isinstance(record, (EventsRecord, ResolveRecord)):
+                continue
+            if record.session not in known:
+                define = self.sessions.get(record.session)
+                stored = () if define is None else backend.events(define[0])
+                known[record.session] = frozenset(event.event_id for event in stored)
+            self._left += format_uuid(record.base + FIRST_EVENT) not in known[record.session]
 
     def _define(self, expander: Expander, sessions: Iterable[int]) -> bytes:
         """Have an expander know the templates and these sessions; what it was fed, where it keeps frames."""
@@ -231,56 +286,67 @@ class _Ring:
         named = {record.session for _, record, _ in self._records if isinstance(record, (EventsRecord, ResolveRecord))}
         heads: dict[str, Head] = {}
         first: dict[int, int] = {}
+        limits: dict[int, int] = {}
         last: list[dict[str, int]] = [{} for _ in backends]
         for number in named & self.sessions.keys():
             session_id = self.sessions[number][0]
             ends = [self._where_it_ends(number, session_id, backend) for backend in backends]
             # A store that was not there, or has lost it, gets no session whose beginning the ring has no more.
-            lacks_beginning = number not in self._begun and any(sequence >= 0 for _, _, sequence in ends)
-            for index, (_, _, sequence) in enumerate(ends):
-                last[index][session_id] = _EVERYTHING if lacks_beginning and sequence < 0 else sequence
-            first[number], head, _ = min(
-                [end for end in ends if end[2] >= 0 or not lacks_beginning], key=lambda end: (end[0], -end[2])
+            lacks_beginning = number not in self._begun and any(end.sequence >= 0 for end in ends)
+            for index, end in enumerate(ends):
+                takes = not (lacks_beginning and end.sequence < 0) and end.place < end.limit
+                last[index][session_id] = end.sequence if takes else _EVERYTHING
+            chosen = min(
+                [end for end in ends if end.sequence >= 0 or not lacks_beginning],
+                key=lambda end: (end.place >= end.limit, end.place, -end.sequence),
             )
-            if head is not None:
-                heads[session_id] = head
+            first[number], limits[number] = chosen.place, chosen.limit
+            if chosen.head is not None:
+                heads[session_id] = chosen.head
         expander = Expander(heads)
         self._define(expander, first)
         stored = [_Progress(backend, last[index]) for index, backend in enumerate(backends)]
         for place, (data, record, _) in enumerate(self._records):
-            if isinstance(record, (EventsRecord, ResolveRecord)) and place < first.get(record.session, 0):
+            if isinstance(record, (EventsRecord, ResolveRecord)) and not (
+                first.get(record.session, 0) <= place < limits.get(record.session, len(self._records))
+            ):
                 continue
             try:
                 expander.feed(data)
             except InvalidTraceEvent:
                 self._refused.add(place)
+                if self._restarted and isinstance(record, (EventsRecord, ResolveRecord)):
+                    limits[record.session] = place  # what follows would follow something else
             if place % _CHUNK == _CHUNK - 1:
                 _hand_over(expander, stored)
         _hand_over(expander, stored)
         return max(each.events for each in stored)
 
-    def _where_it_ends(self, number: int, session_id: str, backend: StorageBackend) -> tuple[int, Head | None, int]:
-        """The first record of a session that a backend lacks all or part of, the chain head before it, and the last sequence
-        that the backend has (-1: none)."""
+    def _where_it_ends(self, number: int, session_id: str, backend: StorageBackend) -> _End:
         stored = backend.last(session_id, 1)
         if not stored:
-            return 0, None, -1
+            if not self._restarted:
+                return _End(0, None, -1, len(self._records))
+            begun = self._begun.get(number, len(self._records))
+            return _End(begun, None, -1, self._ends[begun] if begun < len(self._records) else begun)
         newest = stored[0]
         found = self._find(number, newest)
         if found is not None:
             place, stored_of_it, events = found
             if stored_of_it == events:
-                return place + 1, _head(newest), newest.sequence
+                return _End(place + 1, _head(newest), newest.sequence, self._ends[place])
             before = backend.last(session_id, stored_of_it + 1)
             head = _head(before[0]) if len(before) == stored_of_it + 1 else None
-            return place, head, newest.sequence
+            return _End(place, head, newest.sequence, self._ends[place])
         # What an earlier recovery closed, before it was interrupted, is in no record; it goes on behind that.
         own = _last_of_its_own(backend, session_id) if _is_of_recovery(newest) else None
         found = None if own is None else self._find(number, own)
         if found is not None:
             place, stored_of_it, events = found
-            return place + (stored_of_it == events), _head(newest), newest.sequence
-        return 0, _head(newest), newest.sequence
+            return _End(place + (stored_of_it == events), _head(newest), newest.sequence, self._ends[place])
+        if self._restarted:
+            return _End(len(self._records), _head(newest), newest.sequence, 0)
+        return _End(0, _head(newest), newest.sequence, len(self._records))
 
     def _find(self, number: int, event: Event) -> tuple[int, int, int] | None:
         """Which record of a session has an event: its place, how many of its events come up to this one, and how many it has."""
@@ -291,6 +357,16 @@ class _Ring:
                 if 0 <= offset < events:
                     return place, offset + 1, events
         return None
+
+
+class _End(NamedTuple):
+    """Where a session ends in a backend: the place of the first record that it lacks all or part of, the chain head before that,
+    the last sequence that it has (-1: none), and the place before which the records end that are known to go on there."""
+
+    place: int
+    head: Head | None
+    sequence: int
+    limit: int
 
 
 class _Progress:

@@ -17,14 +17,17 @@ from pathlib import Path
 
 from cra.errors import StorageError
 from cra.hotpath import Ring, scan_ring
-from cra.reference.ring import DATA_OFFSET, MAX_SIZE
-from cra.reference.ring_scan import RingScan
+from cra.reference.ring import DATA_OFFSET, MAX_SIZE, TAIL_OFFSET, WORD, mix
+from cra.reference.ring_scan import RingRecord, RingScan, identify, read_image
+from cra.storage.boot import BYTES as BOOT_BYTES
+from cra.storage.boot import boot_id, has_restarted
 from cra.storage.folders import make_folder
 from cra.storage.look import NotRegular, check_regular
 from cra.trace.definitions import Definitions, DefinitionsRead, read_definitions
 
 FOLDER = ".ring"
 RING, DEFINITIONS, PART, DAMAGED = ".ring", ".defs", ".part", ".damaged"
+_BOOT_OFFSET = 48  # in the first page, which has room behind the identity
 Refused = Callable[[Path, StorageError], None]
 
 
@@ -43,6 +46,7 @@ class RingFile:
             memory = os.open(part, os.O_RDWR | os.O_CLOEXEC)
             try:
                 self.ring = Ring(size, memory)
+                os.pwrite(self._lock, boot_id(), _BOOT_OFFSET)
             finally:
                 os.close(memory)
             self.definitions = Definitions(os.fspath(path.with_suffix(DEFINITIONS)), lambda: self.ring.tail)
@@ -85,6 +89,23 @@ class DeadRing:
         if not scan.records and not scan.torn and not os.path.lexists(definitions):
             return scan, DefinitionsRead({}, {}, 0)
         return scan, read_definitions(os.fspath(definitions))
+
+    def has_restarted(self) -> bool:
+        """Whether the machine has started again since the ring was made. Nothing in a ring is synced: after a power cut each of its
+        pages may be there, be that of an earlier time, or be gone."""
+        try:
+            return has_restarted(os.pread(self._lock, BOOT_BYTES, _BOOT_OFFSET))
+        except OSError as problem:
+            raise StorageError(f"the ring {os.fspath(self.path)!r} cannot be read: {problem.strerror}") from problem
+
+    def read_again(self, scan: RingScan) -> list[RingRecord]:
+        """The records of `scan`, and before them those that were freed and not written over yet, in order of their positions."""
+        image = bytearray(read_image(self._lock))
+        tail = max(0, scan.head - scan.size)
+        _, secret, _ = identify(bytes(image[:DATA_OFFSET]))
+        image[TAIL_OFFSET : TAIL_OFFSET + 2 * WORD.size] = WORD.pack(tail) + WORD.pack(mix(tail, secret))
+        found = {record.position: record for record in (*scan_ring(image).records, *scan.records)}
+        return [found[position] for position in sorted(found)]
 
     def remove(self, *, damaged: bool = False) -> None:
         """What could be read is stored. With `damaged`, what could not is set aside under another name, never destroyed.

@@ -101,6 +101,20 @@ class ResumedSeries:
             )
         return 0
 
+    def end_among(self, frames: Sequence[bytes], within: int) -> int | None:
+        """The place behind the last of these frames that the series has; 0 where it has none at all, None where it has others."""
+        places = {frame: place for place, frame in enumerate(frames)}
+        looked_at = newest = 0
+        try:
+            for frame in self._newest_first(4 * within):
+                newest = max(newest, places.get(frame, -1) + 1)
+                looked_at += len(frame)
+                if looked_at > 4 * within:
+                    break
+        except OSError as error:
+            raise self._error(error) from error
+        return newest or (0 if not looked_at and not self._is_cut else None)
+
     def append(self, frames: bytes) -> None:
         """Store frames behind what the series has: all of them, or none and a `StorageError`."""
         try:
