@@ -34,9 +34,11 @@ from cra.storage.lines import (
     ends_in_line,
     is_day_file,
     offset_of_last_lines,
+    offset_of_line_with_hole,
     repair_tail,
 )
 from cra.storage.look import NotRegular, check_regular
+from cra.storage.unsynced import LeftMark, Mark, left_marks
 from cra.trace.event import Event
 from cra.trace.jsonl import read_events
 
@@ -61,6 +63,9 @@ class JsonlStorage:
         self._handles: OrderedDict[str, FileIO] = OrderedDict()
         self._dirty: set[str] = set()
         self._folder_dirty = False
+        self._is_name_synced = False
+        self._mark = Mark(self.folder)
+        self._left: list[LeftMark] = []  # of processes that died, whose files have to be synced
         self._undo: list[tuple[Path, int]] = []
         self._poison: str | None = None
         self._closed = False
@@ -76,7 +81,7 @@ class JsonlStorage:
                 raise StorageError(
                     f"storage '{self.name}' is the folder of a journal, whose records it would take; use journal:///{self.folder}"
                 )
-            self._repair_all()
+            self._take_over()
         except OSError as error:
             raise self._error("cannot be opened", error) from error
 
@@ -89,6 +94,7 @@ class JsonlStorage:
             self._check_open()
             self._roll_back()
             try:
+                self._mark.begin()
                 for path, parts in chunks.items():
                     handle = self._handle(path)
                     self._undo.append((path, os.fstat(handle.fileno()).st_size))
@@ -171,8 +177,15 @@ class JsonlStorage:
                 raise StorageError(f"storage '{self.name}': {self._poison}; check the disk and create a new Resolver")
 
     def close(self) -> None:
-        """Close the files. What was stored can still be read."""
+        """Bring what was written to the disk, and close the files. What was stored can still be read. Where the disk refuses, the
+        next one who opens the folder looks after it."""
         with self._lock:
+            if self._mark.is_there and not self._closed:
+                with suppress(OSError, StorageError):
+                    self._sync()
+                    if self._poison is None:
+                        self._mark.end()
+            self._mark.leave()
             self._closed = True
             while self._handles:
                 self._handles.popitem()[1].close()
@@ -196,26 +209,37 @@ class JsonlStorage:
             raise self._error("cannot be listed", error) from error
         return [name for name in names if name.endswith(SUFFIX) and UUID_PATTERN.fullmatch(name.removesuffix(SUFFIX))]
 
-    def _repair_all(self) -> None:
+    def _take_over(self) -> None:
+        """Repair what processes left that died; what a power cut may have gone through is read from end to end."""
+        marks = left_marks(self.folder)
+        restarted = [mark for mark in marks if mark.restarted]
         folder = os.fspath(self.folder)
         for name in self._names():  # a hundred thousand, maybe: four calls for each, and no object that is not needed
+            holes = bool(restarted) and any(mark.concerns(self.folder / name) for mark in restarted)
             descriptor = open_regular(f"{folder}/{name}", os.O_RDONLY)
             try:
-                if ends_in_line(descriptor):
+                if ends_in_line(descriptor) and not (
+                    holes and offset_of_line_with_hole(descriptor) < os.fstat(descriptor).st_size
+                ):
                     continue  # no lock that its writer might come for just now
             finally:
                 os.close(descriptor)
             with suppress(StorageLocked):  # its writer is alive, the tail is a write in progress
-                self._open(self.folder / name, 0.0).close()
+                self._open(self.folder / name, 0.0, holes=holes).close()
+        # What is there after a restart was read from the disk.
+        self._left = [mark for mark in marks if not mark.restarted]
+        for mark in restarted:
+            mark.path.unlink(missing_ok=True)
 
-    def _open(self, path: Path, patience: float = _PATIENCE) -> FileIO:
-        """The file, open for appending, locked within `patience` seconds, and ending with a complete line."""
+    def _open(self, path: Path, patience: float = _PATIENCE, *, holes: bool = False) -> FileIO:
+        """The file, open for appending, locked within `patience` seconds, and ending with a complete line; with `holes`, without
+        any."""
         handle = FileIO(path, "ab+", opener=open_regular)
         end = time.monotonic() + patience
         try:
             while not _try_lock(handle, last=time.monotonic() >= end):
                 time.sleep(0.005)  # somebody may look whether the file has to be repaired
-            repair = repair_tail(path, handle.fileno())
+            repair = repair_tail(path, handle.fileno(), holes=holes)
         except BaseException as error:
             handle.close()
             if isinstance(error, BlockingIOError):
@@ -261,13 +285,24 @@ class JsonlStorage:
         for name in sorted(self._dirty):
             os.fsync(self._handle(self.folder / name).fileno())
             self._dirty.discard(name)
+        if self._left:
+            self._sync_left()
         if self._folder_dirty:
-            descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_folder(self.folder)
             self._folder_dirty = False
+        if not self._is_name_synced:
+            sync_name(self.folder)
+            self._is_name_synced = True
+
+    def _sync_left(self) -> None:
+        """Sync what processes wrote that died before they did: recovery has found it stored, and stores it no more."""
+        for path in self._files():
+            if any(mark.concerns(path) for mark in self._left):
+                with suppress(FileNotFoundError), FileIO(path, "rb", opener=open_regular) as file:
+                    os.fsync(file.fileno())
+        sync_folder(self.folder)
+        while self._left:
+            self._left.pop().path.unlink(missing_ok=True)
 
     def _count(self, path: Path) -> int:
         try:

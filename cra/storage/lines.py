@@ -15,6 +15,7 @@ from typing import BinaryIO
 import msgspec
 
 from cra.ids import UUID_PATTERN
+from cra.storage.folders import sync_folder
 
 SUFFIX = ".trace.jsonl"
 TORN = ".torn"
@@ -94,13 +95,41 @@ def count_lines(file: FileIO) -> int:
     return count
 
 
-def repair_tail(path: Path, descriptor: int) -> Repair | None:
-    """Move what follows the last newline to the end of `<path>.torn`; None where there is nothing.
+def offset_of_line_with_hole(descriptor: int) -> int:
+    """Where the first line begins that has a zero byte, which no event has; the size of the file where none has.
+
+    That is what a power cut leaves where it kept that a file had grown, and not what was written there.
+    """
+    at = 0
+    while chunk := os.pread(descriptor, _CHUNK, at):
+        hole = chunk.find(0)
+        if hole >= 0:
+            return _offset_of_line(descriptor, at + hole)
+        at += len(chunk)
+    return at
+
+
+def _offset_of_line(descriptor: int, end: int) -> int:
+    """Where the line begins that has the byte at `end`."""
+    while end > 0:
+        begin = max(0, end - _CHUNK)
+        newline = os.pread(descriptor, end - begin, begin).rfind(b"\n")
+        if newline >= 0:
+            return begin + newline + 1
+        end = begin
+    return 0
+
+
+def repair_tail(path: Path, descriptor: int, *, holes: bool = False) -> Repair | None:
+    """Move what follows the last newline to the end of `<path>.torn`; None where there is nothing. With `holes`, what follows the
+    first hole goes with it.
 
     The file is open for reading and writing as `descriptor`, and nobody else writes to it. The torn bytes are on disk before the
     file is cut, so that they exist at least once whatever happens in between.
     """
     whole, size = offset_of_line_end(descriptor, 1), os.fstat(descriptor).st_size
+    if holes:
+        whole = min(whole, offset_of_line_with_hole(descriptor))
     if whole == size:
         return None
     torn_file = path.with_name(path.name + TORN)
@@ -109,6 +138,7 @@ def repair_tail(path: Path, descriptor: int) -> Repair | None:
             torn.write(os.pread(descriptor, min(_CHUNK, size - offset), offset))
         torn.flush()
         os.fsync(torn.fileno())
+    sync_folder(path.parent)
     os.ftruncate(descriptor, whole)
     os.fsync(descriptor)
     return Repair(path.name, torn_file.name, size - whole)

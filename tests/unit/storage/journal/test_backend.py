@@ -163,7 +163,7 @@ def test_the_series_is_called_as_the_ring(tmp_path: Path) -> None:
 
 
 def test_durable_is_fsynced_file_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every segment written since, and the names of them."""
+    """Every segment written since, and the names of them; the name of the folder itself once; the lock before all of it."""
     synced: list[str] = []
     real = os.fsync
     monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.readlink(f"/proc/self/fd/{file}")), real(file)))
@@ -171,9 +171,10 @@ def test_durable_is_fsynced_file_and_folder(tmp_path: Path, monkeypatch: pytest.
     for n in range(3):
         store.append_records(frames(events(n=n)))
     store.flush(durable=False)
-    assert [] == synced
+    assert [str(tmp_path)] == synced
+    synced.clear()
     store.flush(durable=True)
-    assert sorted([*map(str, sorted(tmp_path.glob("*.segment"))), str(tmp_path)]) == sorted(synced)
+    assert [*map(str, sorted(tmp_path.glob("*.segment"))), str(tmp_path), str(tmp_path.parent)] == synced
     synced.clear()
     store.flush(durable=True)
     assert 2 == len(synced)

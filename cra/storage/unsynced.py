@@ -1,0 +1,118 @@
+"""The mark of a process that writes files and has not synced them all: `.writing-<process>-<random>` in their folder.
+
+Whoever opens the folder next finds it where the process died. If the machine has started again since, a power cut may have left holes
+in what was written; if not, all of it is there, and none of it may be on the disk yet. The mark is on the disk before the first write,
+and locked as long as its process lives. Used by `cra.storage.jsonl`; a journal has the lock of its series for this, SQLite its log.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import weakref
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from cra.storage.boot import BYTES, boot_id, has_restarted
+from cra.storage.folders import sync_folder
+from cra.storage.look import NotRegular, is_locked, opened_to_look
+from cra.timing.clock import NS_PER_SECOND, SystemClock
+
+MARK: Final = ".writing-"
+_PART: Final = ".part"
+_CLOCK_SLACK_NS: Final = 86_400 * NS_PER_SECOND  # by which a clock may have been set back
+
+
+class LeftMark(NamedTuple):
+    """The mark of a process that died. Files that were changed before `since_ns` are not concerned."""
+
+    path: Path
+    since_ns: int
+    restarted: bool
+
+    def concerns(self, path: Path) -> bool:
+        """Whether the process may have written a file. Raises `OSError`."""
+        return os.stat(path).st_mtime_ns >= self.since_ns
+
+
+class Mark:
+    """The mark of this process in `folder`, which is made with `begin`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / f"{MARK}{os.getpid()}-{secrets.token_hex(8)}"
+        self._file = -1
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it has begun and not ended."""
+        return self._file >= 0
+
+    def begin(self) -> None:
+        """Have the mark on the disk: nothing is written before. Harmless when repeated. Raises `OSError`."""
+        if self._file >= 0:
+            return
+        # Under another name until it is locked and whole: one that is seen and not locked belongs to somebody who died.
+        part = self._path.with_name(self._path.name + _PART)
+        file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            os.write(file, boot_id() + SystemClock().now_ns().to_bytes(8, "little"))
+            os.fsync(file)
+            os.rename(part, self._path)
+            sync_folder(self._path.parent)
+        except BaseException:
+            os.close(file)
+            for path in (part, self._path):
+                with suppress(OSError):
+                    path.unlink()
+            raise
+        self._file = file
+        _held.add(self)
+
+    def end(self) -> None:
+        """Everything is on the disk. Harmless when repeated."""
+        if self._file >= 0:
+            with suppress(OSError):
+                self._path.unlink()
+        self.leave()
+
+    def leave(self) -> None:
+        """Leave it to whoever comes next. Harmless when repeated."""
+        file, self._file = self._file, -1
+        _held.discard(self)
+        if file >= 0:
+            os.close(file)
+
+
+def left_marks(folder: Path) -> list[LeftMark]:
+    """The marks of processes that are dead. Raises `OSError`."""
+    found = []
+    for name in sorted(os.listdir(folder)):
+        if name.startswith(MARK) and not name.endswith(_PART):
+            path = folder / name
+            try:
+                with opened_to_look(path) as file:
+                    if not is_locked(file):
+                        found.append(_read(path, os.read(file, BYTES + 8)))
+            except (FileNotFoundError, NotRegular):
+                continue
+    return found
+
+
+def _read(path: Path, data: bytes) -> LeftMark:
+    since_ns = int.from_bytes(data[BYTES:], "little") if len(data) == BYTES + 8 else 0
+    return LeftMark(path, max(0, since_ns - _CLOCK_SLACK_NS), has_restarted(data[:BYTES]))
+
+
+# A forked child must not hold on to the marks of its parent, which would seem to live as long as the child.
+_held: weakref.WeakSet[Mark] = weakref.WeakSet()
+
+
+def _let_go_in_child() -> None:  # pragma: no cover - runs in forked children only
+    for mark in list(_held):
+        mark.leave()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)
