@@ -27,7 +27,7 @@ class Violation(AssertionError):
     """A promise that was not kept."""
 
 
-def check(recording: Recording, root: Path, acknowledged: dict[str, int], *, again: bool = True) -> None:
+def check(recording: Recording, root: Path, acknowledged: dict[str, int], *, again: bool = True) -> int:
     """Open the store below `root` as after a power cut, and see that
 
     - it opens, and every session is a beginning of what was written, all of it that was acknowledged, and then only what a
@@ -35,15 +35,15 @@ def check(recording: Recording, root: Path, acknowledged: dict[str, int], *, aga
     - nothing is there that was not written, and every chain verifies,
     - it goes on: a session more is recorded, made durable and read back, with `again` by the next process as well.
 
-    Raises `Violation`.
+    Returns how many events were there. Raises `Violation`.
     """
     path = path_of(recording.store, root)
     path.parent.mkdir(parents=True, exist_ok=True)
     with mock.patch.object(boot, "boot_id", lambda: AFTERWARDS):
-        _check(recording, path, acknowledged, again=again)
+        return _check(recording, path, acknowledged, again=again)
 
 
-def _check(recording: Recording, path: Path, acknowledged: dict[str, int], *, again: bool) -> None:
+def _check(recording: Recording, path: Path, acknowledged: dict[str, int], *, again: bool) -> int:
     backend, resolver = _open(recording, path)
     with closing(resolver):
         found = _read(backend)
@@ -54,6 +54,7 @@ def _check(recording: Recording, path: Path, acknowledged: dict[str, int], *, ag
         found.pop(resolver.session_id, None)
         for session, events in found.items():
             _check_session(session, events, recording.written.get(session), acknowledged.get(session, 0))
+        there = sum(map(len, found.values()))
         later = _go_on(resolver)
         found[later[0].session_id] = later
         _check_same(found, _read(backend))
@@ -62,6 +63,7 @@ def _check(recording: Recording, path: Path, acknowledged: dict[str, int], *, ag
         with closing(resolver):
             _check_same(found, _read(backend))
     _check_files(recording.store, path)
+    return there
 
 
 def _check_same(found: dict[str, list[Event]], now: dict[str, list[Event]]) -> None:

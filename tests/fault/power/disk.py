@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from tests.fault.power.history import PAGE, History, Mapped, Mark, Name, Sync, Truncate, Write
+from tests.fault.power.history import PAGE, History, Mapped, Mark, Name, Node, Sync, Truncate, Write
 
 SECTOR: Final = 512
 _CHANCES: Final = (0.0, 0.05, 0.5, 0.95, 1.0)
@@ -23,10 +24,10 @@ Tree = dict[str, "bytes | Tree"]
 
 
 class Disk:
-    """What a cut may leave of a history."""
+    """What a cut may leave of a history. `heeds` says which syncs count: all of them, unless the harness itself is tested."""
 
-    def __init__(self, history: History) -> None:
-        self._history = history
+    def __init__(self, history: History, heeds: Callable[[Node], bool] = lambda _: True) -> None:
+        self.history = history
         operations = history.operations
         self._data: dict[int, list[Write | Truncate]] = {}
         self._names: list[Name] = []
@@ -38,11 +39,11 @@ class Disk:
                 self._data.setdefault(each.file, []).append(each)
             elif isinstance(each, Name):
                 self._names.append(each)
-            elif isinstance(each, Sync):
+            elif isinstance(each, Sync) and heeds(history.nodes[each.file]):
                 self._syncs.setdefault(each.file, []).append(each)
             elif isinstance(each, Mapped):
                 self._mapped.setdefault(each.file, []).append(each)
-            else:
+            elif isinstance(each, Mark):
                 self.marks.append(each)
         self.moments = sorted({moment for each in operations for moment in (each.start + 1, each.end + 1) if moment < 2**61})
         """Where a cut can come and leave something else than anywhere before."""
@@ -66,7 +67,7 @@ class Disk:
         self, node: int, names: dict[int, dict[str, int]], moment: int, choice: random.Random, chance: float, mapped: str
     ) -> Tree:
         tree: Tree = {}
-        nodes = self._history.nodes
+        nodes = self.history.nodes
         for name, child in sorted(names.get(node, {}).items()):
             if nodes[child].kind == "folder":
                 tree[name] = self._folder(child, names, moment, choice, chance, mapped)

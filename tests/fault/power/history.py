@@ -100,12 +100,6 @@ class History:
         self.nodes: list[Node] = [Node("folder")]
         self.operations: list[Operation] = []
         self._now = 0
-        self._base = 0
-
-    @property
-    def end(self) -> int:
-        """The moment after everything."""
-        return self._now
 
     def add_run(self, calls: Iterable[Call]) -> None:
         """Take the calls of one more process, or of several, that ran after all before."""
@@ -296,7 +290,7 @@ class _Reader:
 
     def on_fsync(self, call: Call, arguments: str) -> None:
         found = self._files.get(int(arguments))
-        if found is not None and found.node is not None:
+        if found is not None and found.node is not None and not call.is_injected:
             self._history.operations.append(Sync(*self._times(call), found.node))
 
     on_fdatasync = on_fsync

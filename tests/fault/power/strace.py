@@ -23,14 +23,15 @@ CALLS: Final = (
 _LONGEST: Final = 2**22  # bytes of a string that strace prints
 _START: Final = re.compile(r"(\d+) +(\w+)\((.*)$", re.DOTALL)
 _RESUMED: Final = re.compile(r"(\d+) +<\.\.\. (\w+) resumed>(.*)$", re.DOTALL)
-_RESULT: Final = re.compile(r"^(.*)\) += (-?\d+)(?: (\w+) .*)?(?: \(INJECTED\))?$", re.DOTALL)
+_RESULT: Final = re.compile(r"^(.*)\) += (-?\d+)(.*)$", re.DOTALL)
+_INJECTED: Final = "(INJECTED)"
 _UNFINISHED: Final = " <unfinished ...>"
 _STRING: Final = re.compile(r'"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?')
 
 
 class Call(NamedTuple):
     """A system call: where its beginning and its end are in the order of everything that was seen, its arguments as strace prints
-    them, and what it returned (-1 for an error)."""
+    them, and what it returned (-1 for an error). One that `is_injected` was never made: strace only says so."""
 
     start: int
     end: int
@@ -38,6 +39,7 @@ class Call(NamedTuple):
     name: str
     arguments: str
     result: int
+    is_injected: bool = False
 
 
 class NoTrace(Exception):
@@ -101,4 +103,4 @@ def _ended(start: int, end: int, process: int, name: str, rest: str) -> Call:
     match = _RESULT.match(rest)
     if match is None:  # killed within it: "= ?"
         return Call(start, 2**62, process, name, rest, -1)
-    return Call(start, end, process, name, match[1], int(match[2]))
+    return Call(start, end, process, name, match[1], int(match[2]), _INJECTED in match[3])

@@ -1,0 +1,101 @@
+"""Cut the power, again and again: `python -m tests.fault.power [--states N] [--seed S] [--store journal] [--jobs J]`.
+
+Records runs over `journal:`, `jsonl:` and `sqlite:`, builds that many of the folders that a cut may leave, opens each, and holds it
+against what was acknowledged as durable before the cut. Prints what it did as JSON. A folder that breaks a promise is kept, and named.
+Exit code 1 for one, and when nothing was checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import cra
+from tests.fault.power.checking import Violation, check
+from tests.fault.power.disk import build
+from tests.fault.power.recording import record
+from tests.fault.power.strace import NoTrace
+from tests.fault.power.workload import STORES
+
+STATES_EACH = 400
+"""How many states of one recording are built: another recording has other moments."""
+_MEMORY = Path("/dev/shm")
+
+
+def cut_one_recording(store: str, seed: int, states: int) -> Counter[str]:
+    """Record one history, and check this many states of it. Raises `Violation`, which names the folder that is kept."""
+    folder = Path(tempfile.mkdtemp(prefix="cra-power-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None))
+    told: Counter[str] = Counter(recordings=1)
+    try:
+        recording = record(store, folder / "recording", seed)
+        told["operations"] += len(recording.disk.history.operations)
+        choice = random.Random(seed)
+        for number in range(states):
+            moment = choice.choice(recording.disk.moments)
+            root = folder / "cut"
+            acknowledged = recording.disk.acknowledged(moment)
+            tree = recording.disk.cut(moment, random.Random(choice.randrange(2**64)))
+            build(tree, root)
+            try:
+                told["events there"] += check(recording, root, acknowledged, again=number % 4 == 0)
+            except Exception as error:
+                kept = Path(tempfile.mkdtemp(prefix=f"cra-power-{store}-"))
+                build(tree, kept / "left")
+                shutil.move(root, kept / "opened")
+                raise Violation(
+                    f"{store}, recording {seed}, state {number}, moment {moment}: {error}; see {kept}"
+                ) from error
+            shutil.rmtree(root)
+            told["states"] += 1
+            told[f"{store} states"] += 1
+            told["events acknowledged"] += sum(acknowledged.values())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return told
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--states", type=int, default=3_000)
+    parser.add_argument("--seed", type=int, default=random.randrange(2**32))
+    parser.add_argument("--store", choices=STORES, action="append")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args()
+    choice = random.Random(options.seed)
+    stores = options.store or list(STORES)
+    print(f"seed: {options.seed}", file=sys.stderr)
+    told: Counter[str] = Counter()
+    begun = time.monotonic()
+    failures = 0
+    with ProcessPoolExecutor(options.jobs) as pool:
+        parts = max(len(stores), -(-options.states // STATES_EACH))
+        sizes = [options.states // parts + (part < options.states % parts) for part in range(parts)]
+        runs = [
+            pool.submit(cut_one_recording, stores[part % len(stores)], choice.randrange(2**32), size)
+            for part, size in enumerate(sizes)
+        ]
+        for run in as_completed(runs):
+            try:
+                told += run.result()
+            except Violation as error:
+                failures += 1
+                print(error, file=sys.stderr)
+            except NoTrace as error:
+                print(error, file=sys.stderr)
+                return 3
+    summary = {"implementation": cra.implementation(), "seed": options.seed, "violations": failures, **told}
+    print(json.dumps(summary | {"seconds": round(time.monotonic() - begun)}))
+    return 0 if told["states"] and told["events acknowledged"] and not failures else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
