@@ -15,7 +15,7 @@ from cra.storage.jsonl import JsonlStorage
 from cra.storage.jsonl_days import DailyJsonlStorage
 from cra.storage.sqlite import SqliteStorage
 from cra.testing.traces import make_trace
-from tests.support.crashes import ATLAS
+from tests.support.crashes import ATLAS, Stopping
 
 RESOLVES = 50
 
@@ -42,7 +42,7 @@ class StoppingSqlite(SqliteStorage):
         super().append(batch)
 
 
-STOPPING: dict[str, Any] = {"journal": StoppingJournal, "sqlite": StoppingSqlite}
+STOPPING: dict[str, Any] = {"journal": StoppingJournal, "sqlite": StoppingSqlite, "jsonl": Stopping}
 PLAIN: dict[str, Any] = {
     "journal": JournalStorage,
     "sqlite": SqliteStorage,

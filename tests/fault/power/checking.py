@@ -40,7 +40,10 @@ def check(recording: Recording, root: Path, acknowledged: dict[str, int], *, aga
     path = path_of(recording.store, root)
     path.parent.mkdir(parents=True, exist_ok=True)
     with mock.patch.object(boot, "boot_id", lambda: AFTERWARDS):
-        return _check(recording, path, acknowledged, again=again)
+        try:
+            return _check(recording, path, acknowledged, again=again)
+        except StorageError as error:
+            raise Violation(f"it cannot be used: {error.message}") from error
 
 
 def _check(recording: Recording, path: Path, acknowledged: dict[str, int], *, again: bool) -> int:
@@ -73,18 +76,12 @@ def _check_same(found: dict[str, list[Event]], now: dict[str, list[Event]]) -> N
 
 
 def _open(recording: Recording, path: Path) -> tuple[StorageBackend, cra.Resolver]:
-    try:
-        backend = open_store(recording.store, path)
-        return backend, cra.Resolver(backend)
-    except StorageError as error:
-        raise Violation(f"it does not open: {error.message}") from error
+    backend = open_store(recording.store, path)
+    return backend, cra.Resolver(backend)
 
 
 def _read(backend: StorageBackend) -> dict[str, list[Event]]:
-    try:
-        return {session: list(backend.events(session)) for session in backend.sessions()}
-    except StorageError as error:
-        raise Violation(f"it cannot be read: {error.message}") from error
+    return {session: list(backend.events(session)) for session in backend.sessions()}
 
 
 def _check_session(session: str, events: list[Event], written: list[Event] | None, acknowledged: int) -> None:
@@ -108,15 +105,12 @@ def _closes(event: Event) -> bool:
 
 def _go_on(resolver: cra.Resolver) -> list[Event]:
     """Record a session, and have it durable."""
-    try:
-        resolver.load_atlas(ATLAS)
-        session = resolver.create_session("later", "go on")
-        session.resolve("a lamp")
-        session.end()
-        resolver.flush("durable")
-        events = list(resolver.trace(session.session_id))
-    except StorageError as error:
-        raise Violation(f"it does not go on: {error.message}") from error
+    resolver.load_atlas(ATLAS)
+    session = resolver.create_session("later", "go on")
+    session.resolve("a lamp")
+    session.end()
+    resolver.flush("durable")
+    events = list(resolver.trace(session.session_id))
     if not cra.verify_chain(events).valid or events[-1].event_type != "session.ended":
         raise Violation("what was recorded after the cut does not verify")
     return events
