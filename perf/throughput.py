@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -75,6 +76,57 @@ def worker_postgresql(count: int) -> Figures:
 
 
 _worker("worker journal", "the same, until their records are in `journal:`", "journal:///{folder}/trace", GOLDEN)
+
+
+def _durable(kind: str, storage: str, threads: int) -> None:
+    @figures(
+        f"durable {kind} {threads}",
+        f"a resolve and `flush(\"durable\")`, into `{kind}:`, from {threads} thread{'s' * (threads > 1)}",
+        best=max,
+    )
+    def run(count: int) -> Figures:
+        each = max(20, count // 1_000)
+        with tempfile.TemporaryDirectory() as folder, runtime(GOLDEN, storage.format(folder=folder)) as resolver:
+            sessions = [session_of(resolver) for _ in range(threads)]
+            (backend,) = resolver._backends
+            calls = _count_flushes(backend)
+
+            def work(session: cra.Session) -> None:
+                for _ in range(each):
+                    session.resolve(GOAL)
+                    resolver.flush("durable")
+
+            workers = [threading.Thread(target=work, args=(session,)) for session in sessions]
+            started = time.perf_counter()
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.join()
+            elapsed = time.perf_counter() - started
+        return {"durable flushes/s": threads * each / elapsed, "flushes a commit": threads * each / len(calls)}
+
+
+def _count_flushes(backend: Any) -> list[bool]:
+    """Has a backend note every flush that is durable: each is an fsync, or a few."""
+    calls: list[bool] = []
+    flush = backend.flush
+
+    def note(durable: bool) -> None:
+        if durable:
+            calls.append(True)
+        flush(durable)
+
+    backend.flush = note
+    return calls
+
+
+for _kind, _storage in (
+    ("journal", "journal:///{folder}/trace"),
+    ("jsonl", "jsonl:///{folder}/trace"),
+    ("sqlite", "sqlite:///{folder}/audit.db"),
+):
+    for _threads in (1, 16):
+        _durable(_kind, _storage, _threads)
 
 
 def _size(folder: Path) -> int:
