@@ -81,7 +81,7 @@ _worker("worker journal", "the same, until their records are in `journal:`", "jo
 def _durable(kind: str, storage: str, threads: int) -> None:
     @figures(
         f"durable {kind} {threads}",
-        f"a resolve and `flush(\"durable\")`, into `{kind}:`, from {threads} thread{'s' * (threads > 1)}",
+        f'a resolve and `flush("durable")`, into `{kind}:`, from {threads} thread{"s" * (threads > 1)}',
         best=max,
     )
     def run(count: int) -> Figures:

@@ -1,8 +1,9 @@
 """The mark of a process that writes files and has not synced them all: `.writing-<process>-<random>` in their folder.
 
-Whoever opens the folder next finds it where the process died. If the machine has started again since, a power cut may have left holes
-in what was written; if not, all of it is there, and none of it may be on the disk yet. The mark is on the disk before the first write,
-and locked as long as its process lives. Used by `cra.storage.jsonl`; a journal has the lock of its series for this, SQLite its log.
+Whoever opens the folder next finds it where the process died. If the machine has started again since, a power cut may have left
+holes in what was written; if not, all of it is there, and none of it may be on the disk yet. The mark is on the disk before the
+first write, and locked as long as its process lives. Used by `cra.storage.jsonl`; a journal has the lock of its series for
+this, SQLite its log.
 """
 
 from __future__ import annotations

@@ -256,7 +256,8 @@ class _Ring:
         return start, end
 
     def look_for_left(self, backend: StorageBackend) -> None:
-        """Count the records that are in the ring and not in this store, after a power cut: no store could be told to lack them."""
+        """Count the records that are in the ring and not in this store, after a power cut: no store could be told to lack
+        them."""
         if not self._restarted:
             return
         known: dict[int, frozenset[str]] = {}

@@ -91,8 +91,8 @@ class DeadRing:
         return scan, read_definitions(os.fspath(definitions))
 
     def has_restarted(self) -> bool:
-        """Whether the machine has started again since the ring was made. Nothing in a ring is synced: after a power cut each of its
-        pages may be there, be that of an earlier time, or be gone."""
+        """Whether the machine has started again since the ring was made. Nothing in a ring is synced: after a power cut each of
+        its pages may be there, be that of an earlier time, or be gone."""
         try:
             return has_restarted(os.pread(self._lock, BOOT_BYTES, _BOOT_OFFSET))
         except OSError as problem:

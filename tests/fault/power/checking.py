@@ -18,7 +18,6 @@ from tests.fault.power.recording import Recording
 from tests.fault.power.workload import open_store, path_of
 from tests.support.crashes import ATLAS
 
-
 AFTERWARDS = bytes(range(16))
 """What the start of the machine is known by that comes after the cut."""
 
@@ -39,7 +38,7 @@ def check(recording: Recording, root: Path, acknowledged: dict[str, int], *, aga
     """
     path = path_of(recording.store, root)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with mock.patch.object(boot, "boot_id", lambda: AFTERWARDS):
+    with mock.patch.object(boot, "boot_id", return_value=AFTERWARDS):
         try:
             return _check(recording, path, acknowledged, again=again)
         except StorageError as error:
@@ -92,7 +91,9 @@ def _check_session(session: str, events: list[Event], written: list[Event] | Non
         raise Violation(f"event {same} of session {session} was acknowledged as durable, and is another one")
     for event in events[same:]:
         if not _closes(event):
-            raise Violation(f"event {event.sequence} of session {session}, {event.event_type}, was not written in that place")
+            raise Violation(
+                f"event {event.sequence} of session {session}, {event.event_type}, was not written in that place"
+            )
     if not cra.verify_chain(events).valid:
         raise Violation(f"the chain of session {session} does not verify: {cra.verify_chain(events).message}")
 

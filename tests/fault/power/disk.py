@@ -1,10 +1,10 @@
 """The folders that a power cut may leave, by what a file system has to keep and what it may lose.
 
-Built from a `History` for a moment in it. What was brought to the disk is there: a file's content by an fsync of the file, a name by
-an fsync of its folder, each for what had ended before the fsync began. All else is there, or is not, in any order: a write may be
-lost, torn at any byte, torn by sectors, or leave zeros where it extended the file. A name that was given or taken may be lost even
-though the file was synced, which ext4 and XFS are kinder about and POSIX is not. Pages written through memory are those of any
-moment, or zeros. SQLite's and ALICE's crash tests assume as much (Pillai et al., OSDI 2014).
+Built from a `History` for a moment in it. What was brought to the disk is there: a file's content by an fsync of the file, a
+name by an fsync of its folder, each for what had ended before the fsync began. All else is there, or is not, in any order: a
+write may be lost, torn at any byte, torn by sectors, or leave zeros where it extended the file. A name that was given or taken
+may be lost even though the file was synced, which ext4 and XFS are kinder about and POSIX is not. Pages written through memory
+are those of any moment, or zeros. SQLite's and ALICE's crash tests assume as much (Pillai et al., OSDI 2014).
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ class Disk:
                 self._mapped.setdefault(each.file, []).append(each)
             elif isinstance(each, Mark):
                 self.marks.append(each)
-        self.moments = sorted({moment for each in operations for moment in (each.start + 1, each.end + 1) if moment < 2**61})
+        self.moments = sorted(
+            {moment for each in operations for moment in (each.start + 1, each.end + 1) if moment < 2**61}
+        )
         """Where a cut can come and leave something else than anywhere before."""
 
     def acknowledged(self, moment: int) -> dict[str, int]:
@@ -64,7 +66,13 @@ class Disk:
         return self._folder(0, names, moment, choice, chance, mapped_mode)
 
     def _folder(
-        self, node: int, names: dict[int, dict[str, int]], moment: int, choice: random.Random, chance: float, mapped: str
+        self,
+        node: int,
+        names: dict[int, dict[str, int]],
+        moment: int,
+        choice: random.Random,
+        chance: float,
+        mapped: str,
     ) -> Tree:
         tree: Tree = {}
         nodes = self.history.nodes

@@ -1,8 +1,8 @@
 """What a recorded run did to the files below one folder: writes to files, names in folders, syncs, and marks of the run itself.
 
-Made of system calls by `recording`, read by `disk`. Files are told apart by themselves and not by their names, since a name may be
-lost while the file survives under another. A call that changes files in a way that is not understood here is an error: nothing that
-a run does is left out in silence.
+Made of system calls by `recording`, read by `disk`. Files are told apart by themselves and not by their names, since a name may
+be lost while the file survives under another. A call that changes files in a way that is not understood here is an error:
+nothing that a run does is left out in silence.
 """
 
 from __future__ import annotations
@@ -202,7 +202,6 @@ class _Reader:
         elif "O_TRUNC" in flags and self._history.nodes[node].data:
             self._resize(call, node, 0)
         self._files[call.result] = _Open(node, "O_APPEND" in flags, [0])
-
 
     on_open = on_openat
 

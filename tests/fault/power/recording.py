@@ -1,7 +1,7 @@
 """Recordings: a store that several processes wrote, one after the other, every call of theirs seen by strace.
 
-Some end, some are killed, and the next one recovers what they left: a cut may come while it does. After the last one a copy of the
-folder is recovered, which says everything that was ever written: what a cut leaves of a session is a beginning of that.
+Some end, some are killed, and the next one recovers what they left: a cut may come while it does. After the last one a copy of
+the folder is recovered, which says everything that was ever written: what a cut leaves of a session is a beginning of that.
 """
 
 from __future__ import annotations
@@ -80,4 +80,6 @@ def _check_history(history: History) -> None:
         node = history.find(path)
         assert node is not None, f"nobody saw {path} being made"
         found = history.nodes[node]
-        assert found.is_mapped or bytes(found.data) == path.read_bytes(), f"what was seen of {path} is not what it holds"
+        assert found.is_mapped or bytes(found.data) == path.read_bytes(), (
+            f"what was seen of {path} is not what it holds"
+        )

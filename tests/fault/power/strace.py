@@ -46,7 +46,9 @@ class NoTrace(Exception):
     """Nothing can be traced on this machine; the message says why."""
 
 
-def trace(command: Sequence[str], seen: Path, *, options: Sequence[str] = (), cwd: Path | None = None) -> tuple[int, str]:
+def trace(
+    command: Sequence[str], seen: Path, *, options: Sequence[str] = (), cwd: Path | None = None
+) -> tuple[int, str]:
     """Run a command under strace, which writes to `seen`; its exit code (negative for a signal) and what it said."""
     calls = ",".join("?" + name for name in CALLS)
     flags = ["-f", "-qq", "-xx", "-s", str(_LONGEST), "-e", "signal=none", "-e", f"trace={calls}", "-o", str(seen)]

@@ -1,7 +1,8 @@
-"""A run to be recorded: `python -m tests.fault.power.workload STORE FOLDER MARKS SEED [--end kill|close] [--boot B]`.
+"""A run to be recorded: `python -m tests.fault.power.workload STORE FOLDER MARKS SEED [--steps N] [--end kill|close]`.
 
-It opens a resolver over a store, does what agents do in an order that the seed says, and says in its marks, each one write to a file,
-what it was acknowledged as durable, and what its ring held. Everything is small, so that segments, files and logs end often.
+It opens a resolver over a store, does what agents do in an order that the seed says, and says in its marks, each one write to a
+file, what it was acknowledged as durable, and what its ring held. Everything is small, so that segments, files and logs end
+often.
 """
 
 from __future__ import annotations

@@ -127,9 +127,7 @@ def test_the_calls_of_the_disk_are_shared_as_well(tmp_path: Path, monkeypatch: p
     synced: list[str] = []
     real = os.fsync
     with watched("journal", tmp_path) as (store, resolver, sessions):
-        monkeypatch.setattr(
-            os, "fsync", lambda file: (synced.append(os.readlink(f"/proc/self/fd/{file}")), real(file))
-        )
+        monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.readlink(f"/proc/self/fd/{file}")), real(file)))
         store.hold = lambda: until_waiting(resolver, THREADS) if store.flushes == 1 else None
         assert [] == at_once(resolver, sessions, resolve_durably)
         segments = [path for path in synced if path.endswith(".segment")]

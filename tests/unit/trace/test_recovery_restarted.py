@@ -71,9 +71,7 @@ def test_a_ring_that_is_whole_loses_nothing(
 
 
 @pytest.mark.parametrize("kind", STORES)
-def test_a_ring_of_an_earlier_time_stores_nothing_twice(
-    kind: str, tmp_path: Path, restart: Callable[[], None]
-) -> None:
+def test_a_ring_of_an_earlier_time_stores_nothing_twice(kind: str, tmp_path: Path, restart: Callable[[], None]) -> None:
     """Its removal was lost, and its latest pages were: all that it has is in the store, which has more."""
     session = kill(kind, tmp_path / "store")
     rings = tmp_path / "store.ring"
