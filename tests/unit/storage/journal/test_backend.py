@@ -382,7 +382,7 @@ def test_what_version_1_wrote_can_be_read(tmp_path: Path) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("what", ["cut", "unsealed", "empty", "zeros"])
+@pytest.mark.parametrize("what", ["cut", "unsealed", "empty", "zeros", "gone"])
 def test_behind_a_segment_that_a_power_cut_tore_nothing_is_believed(what: str, tmp_path: Path) -> None:
     """Later segments may have reached the disk before it: they are set aside, whole, and what is before is read as it was."""
     store = journal(tmp_path, max_bytes=600)
@@ -393,8 +393,10 @@ def test_behind_a_segment_that_a_power_cut_tore_nothing_is_believed(what: str, t
     paths = sorted(tmp_path.glob("*.segment"))
     assert len(paths) >= 4
     data = paths[1].read_bytes()
-    kept = data[: {"cut": len(data) // 2, "unsealed": len(data) - 52, "empty": 0, "zeros": 100}[what]]
+    kept = data[: {"cut": len(data) // 2, "unsealed": len(data) - 52, "zeros": 100}.get(what, 0)]
     paths[1].write_bytes(kept + bytes(len(data) - len(kept)) if what == "zeros" else kept)
+    if what == "gone":
+        paths[1].unlink()
     later = [path.read_bytes() for path in paths[2:]]
     whole = Expander()
     for record in records:
