@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from cra.storage.boot import BYTES, boot_id, has_restarted
+from cra.storage import boot
 from cra.storage.folders import sync_folder
 from cra.storage.look import NotRegular, is_locked, opened_to_look
 from cra.timing.clock import NS_PER_SECOND, SystemClock
@@ -59,7 +59,7 @@ class Mark:
         file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
-            os.write(file, boot_id() + SystemClock().now_ns().to_bytes(8, "little"))
+            os.write(file, boot.boot_id() + SystemClock().now_ns().to_bytes(8, "little"))
             os.fsync(file)
             os.rename(part, self._path)
             sync_folder(self._path.parent)
@@ -96,15 +96,15 @@ def left_marks(folder: Path) -> list[LeftMark]:
             try:
                 with opened_to_look(path) as file:
                     if not is_locked(file):
-                        found.append(_read(path, os.read(file, BYTES + 8)))
+                        found.append(_read(path, os.read(file, boot.BYTES + 8)))
             except (FileNotFoundError, NotRegular):
                 continue
     return found
 
 
 def _read(path: Path, data: bytes) -> LeftMark:
-    since_ns = int.from_bytes(data[BYTES:], "little") if len(data) == BYTES + 8 else 0
-    return LeftMark(path, max(0, since_ns - _CLOCK_SLACK_NS), has_restarted(data[:BYTES]))
+    since_ns = int.from_bytes(data[boot.BYTES :], "little") if len(data) == boot.BYTES + 8 else 0
+    return LeftMark(path, max(0, since_ns - _CLOCK_SLACK_NS), boot.has_restarted(data[: boot.BYTES]))
 
 
 # A forked child must not hold on to the marks of its parent, which would seem to live as long as the child.

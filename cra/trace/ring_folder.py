@@ -19,8 +19,7 @@ from cra.errors import StorageError
 from cra.hotpath import Ring, scan_ring
 from cra.reference.ring import DATA_OFFSET, MAX_SIZE, TAIL_OFFSET, WORD, mix
 from cra.reference.ring_scan import RingRecord, RingScan, identify, read_image
-from cra.storage.boot import BYTES as BOOT_BYTES
-from cra.storage.boot import boot_id, has_restarted
+from cra.storage import boot
 from cra.storage.folders import make_folder
 from cra.storage.look import NotRegular, check_regular
 from cra.trace.definitions import Definitions, DefinitionsRead, read_definitions
@@ -46,7 +45,7 @@ class RingFile:
             memory = os.open(part, os.O_RDWR | os.O_CLOEXEC)
             try:
                 self.ring = Ring(size, memory)
-                os.pwrite(self._lock, boot_id(), _BOOT_OFFSET)
+                os.pwrite(self._lock, boot.boot_id(), _BOOT_OFFSET)
             finally:
                 os.close(memory)
             self.definitions = Definitions(os.fspath(path.with_suffix(DEFINITIONS)), lambda: self.ring.tail)
@@ -94,7 +93,7 @@ class DeadRing:
         """Whether the machine has started again since the ring was made. Nothing in a ring is synced: after a power cut each of
         its pages may be there, be that of an earlier time, or be gone."""
         try:
-            return has_restarted(os.pread(self._lock, BOOT_BYTES, _BOOT_OFFSET))
+            return boot.has_restarted(os.pread(self._lock, boot.BYTES, _BOOT_OFFSET))
         except OSError as problem:
             raise StorageError(f"the ring {os.fspath(self.path)!r} cannot be read: {problem.strerror}") from problem
 

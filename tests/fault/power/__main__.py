@@ -22,7 +22,7 @@ from pathlib import Path
 import cra
 from tests.fault.power.checking import Violation, check
 from tests.fault.power.disk import build
-from tests.fault.power.recording import record
+from tests.fault.power.recording import Beginning, Recording, record
 from tests.fault.power.strace import NoTrace
 from tests.fault.power.workload import STORES
 
@@ -32,35 +32,45 @@ _MEMORY = Path("/dev/shm")
 
 
 def cut_one_recording(store: str, seed: int, states: int) -> Counter[str]:
-    """Record one history, and check this many states of it. Raises `Violation`, which names the folder that is kept."""
+    """Record one history, check this many states of it, go on from one of them, and check half as many of what comes of that: a
+    cut may come while what another one left is recovered. Raises `Violation`, which names the folder that is kept."""
     folder = Path(tempfile.mkdtemp(prefix="cra-power-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None))
-    told: Counter[str] = Counter(recordings=1)
+    told: Counter[str] = Counter()
     try:
-        recording = record(store, folder / "recording", seed)
-        told["operations"] += len(recording.disk.history.operations)
         choice = random.Random(seed)
-        for number in range(states):
-            moment = choice.choice(recording.disk.moments)
-            root = folder / "cut"
-            acknowledged = recording.disk.acknowledged(moment)
-            tree = recording.disk.cut(moment, random.Random(choice.randrange(2**64)))
-            build(tree, root)
-            try:
-                told["events there"] += check(recording, root, acknowledged, again=number % 4 == 0)
-            except Exception as error:
-                kept = Path(tempfile.mkdtemp(prefix=f"cra-power-{store}-"))
-                build(tree, kept / "left")
-                shutil.move(root, kept / "opened")
-                raise Violation(
-                    f"{store}, recording {seed}, state {number}, moment {moment}: {error}; see {kept}"
-                ) from error
-            shutil.rmtree(root)
-            told["states"] += 1
-            told[f"{store} states"] += 1
-            told["events acknowledged"] += sum(acknowledged.values())
+        first = record(store, folder / "first", seed)
+        _cut(first, folder, choice, states - states // 3, told)
+        moment = choice.choice(first.disk.moments)
+        beginning = Beginning(first.disk.cut(moment, choice), first.disk.acknowledged(moment))
+        second = record(store, folder / "second", seed + 1, processes=2, steps=12, beginning=beginning)
+        _cut(second, folder, choice, states // 3, told)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return told
+
+
+def _cut(recording: Recording, folder: Path, choice: random.Random, states: int, told: Counter[str]) -> None:
+    told["recordings"] += 1
+    told["operations"] += len(recording.disk.history.operations)
+    for number in range(states):
+        moment = choice.choice(recording.disk.moments)
+        root = folder / "cut"
+        acknowledged = recording.disk.acknowledged(moment)
+        tree = recording.disk.cut(moment, random.Random(choice.randrange(2**64)))
+        build(tree, root)
+        try:
+            told["events there"] += check(recording, root, acknowledged, again=number % 4 == 0)
+        except Exception as error:
+            kept = Path(tempfile.mkdtemp(prefix=f"cra-power-{recording.store}-"))
+            build(tree, kept / "left")
+            shutil.move(root, kept / "opened")
+            raise Violation(
+                f"{recording.store}, recording {recording.seed}, state {number}, moment {moment}: {error}; see {kept}"
+            ) from error
+        shutil.rmtree(root)
+        told["states"] += 1
+        told[f"{recording.store} states"] += 1
+        told["events acknowledged"] += sum(acknowledged.values())
 
 
 def main() -> int:

@@ -15,10 +15,10 @@ from cra.storage.journal.verify import verify_journal
 from cra.trace.event import Event
 from cra.trace.recovery import OUTCOME_UNKNOWN
 from tests.fault.power.recording import Recording
-from tests.fault.power.workload import open_store, path_of
+from tests.fault.power.workload import open_store, path_of, start_id
 from tests.support.crashes import ATLAS
 
-AFTERWARDS = bytes(range(16))
+AFTERWARDS = start_id(99)
 """What the start of the machine is known by that comes after the cut."""
 
 

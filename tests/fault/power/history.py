@@ -80,19 +80,17 @@ Operation = Write | Truncate | Name | Sync | Mapped | Mark
 
 
 class Node(msgspec.Struct):
-    """A file or a folder as the run saw it; `first` is what it held before anything was recorded."""
+    """A file or a folder as it is after everything."""
 
     kind: Literal["file", "folder"]
     data: bytearray = msgspec.field(default_factory=bytearray)
     names: dict[str, int] = msgspec.field(default_factory=dict)
-    first_data: bytes = b""
-    first_names: dict[str, int] = msgspec.field(default_factory=dict)
     is_mapped: bool = False
 
 
 class History:
     """All that was done below `root`, in the order in which it ended. `marks` is the file that the run writes its marks to: one
-    JSON object a line, in one write each. `root` is empty in the beginning, and on the disk."""
+    JSON object a line, in one write each. What `root` holds in the beginning is on the disk."""
 
     def __init__(self, root: Path, marks: Path) -> None:
         self.root = root
@@ -100,6 +98,24 @@ class History:
         self.nodes: list[Node] = [Node("folder")]
         self.operations: list[Operation] = []
         self._now = 0
+        self._add_first(root, 0)
+
+    def _add_first(self, path: Path, node: int) -> None:
+        """What a folder holds in the beginning."""
+        for child in sorted(path.iterdir()):
+            kind: Literal["file", "folder"] = "folder" if child.is_dir() else "file"
+            number = self.new(kind, child.name)
+            self.nodes[node].names[child.name] = number
+            self.operations.append(Name(self._now, self._now, node, (child.name, number), None))
+            if kind == "folder":
+                self._add_first(child, number)
+            else:
+                self.nodes[number].data += child.read_bytes()
+                self.operations.append(Write(self._now, self._now, number, 0, bytes(self.nodes[number].data)))
+            self.operations.append(Sync(self._now + 1, self._now + 1, number))
+        self._now += 2
+        self.operations.append(Sync(self._now, self._now, node))
+        self._now += 1
 
     def add_run(self, calls: Iterable[Call]) -> None:
         """Take the calls of one more process, or of several, that ran after all before."""

@@ -14,15 +14,24 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import cra
+from cra.storage import boot
 from cra.trace.event import Event
-from tests.fault.power.disk import Disk
+from tests.fault.power.disk import Disk, Tree, build
 from tests.fault.power.history import MAPPED, History
 from tests.fault.power.strace import read_calls, trace
-from tests.fault.power.workload import open_store, path_of
+from tests.fault.power.workload import open_store, path_of, start_id
 
 REPOSITORY = Path(__file__).parents[3]
+
+
+class Beginning(NamedTuple):
+    """What an earlier cut left, and what had been acknowledged before it."""
+
+    tree: Tree
+    acknowledged: dict[str, int]
 
 
 class Recording(NamedTuple):
@@ -35,21 +44,34 @@ class Recording(NamedTuple):
 
 
 def record(
-    store: str, folder: Path, seed: int, *, processes: int = 3, steps: int = 20, options: Sequence[str] = ()
+    store: str,
+    folder: Path,
+    seed: int,
+    *,
+    processes: int = 3,
+    steps: int = 20,
+    options: Sequence[str] = (),
+    beginning: Beginning | None = None,
 ) -> Recording:
-    """Run `processes` processes over a new store below `folder`. `options` are more options for strace: faults to inject.
+    """Run `processes` processes over a new store below `folder`, or over what an earlier cut left, once the machine has started
+    again. `options` are more options for strace: faults to inject.
 
     Raises `NoTrace` where there is no strace.
     """
     choice = random.Random(seed)
     root, marks = folder / "root", folder / "marks"
     root.mkdir(parents=True)
+    if beginning is not None:
+        build(beginning.tree, root)
     history = History(root, marks)
+    if beginning is not None:
+        history.add_mark("durable", {"events": beginning.acknowledged})
+    start = str(0 if beginning is None else 1)
     for number in range(processes):
         end = choice.choice(("kill", "kill", "close"))
         seen = folder / f"calls.{number}"
         command = [sys.executable, "-W", "ignore", "-m", "tests.fault.power.workload", store, str(root), str(marks)]
-        command += [str(choice.randrange(2**32)), "--steps", str(steps), "--end", end]
+        command += [str(choice.randrange(2**32)), "--steps", str(steps), "--end", end, "--start", start]
         code, said = trace(command, seen, options=options, cwd=REPOSITORY)
         assert code == (-signal.SIGKILL if end == "kill" else 0), said
         history.add_run(read_calls(seen))
@@ -58,7 +80,9 @@ def record(
             if file.name.endswith(MAPPED) and file.is_file():
                 history.add_mapped(file, file.read_bytes())
     _check_history(history)
-    return Recording(store, seed, Disk(history), everything(store, root, folder / "copy"))
+    with mock.patch.object(boot, "boot_id", return_value=start_id(int(start))):
+        written = everything(store, root, folder / "copy")
+    return Recording(store, seed, Disk(history), written)
 
 
 def everything(store: str, root: Path, copy: Path) -> dict[str, list[Event]]:

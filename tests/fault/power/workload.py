@@ -1,4 +1,4 @@
-"""A run to be recorded: `python -m tests.fault.power.workload STORE FOLDER MARKS SEED [--steps N] [--end kill|close]`.
+"""A run to be recorded: `python -m tests.fault.power.workload STORE FOLDER MARKS SEED [--steps N] [--end kill|close] …`.
 
 It opens a resolver over a store, does what agents do in an order that the seed says, and says in its marks, each one write to a
 file, what it was acknowledged as durable, and what its ring held. Everything is small, so that segments, files and logs end
@@ -18,7 +18,7 @@ from typing import Any
 
 import cra
 from cra import resolver as resolver_module
-from cra.storage import sqlite
+from cra.storage import boot, sqlite
 from cra.storage.base import StorageBackend
 from cra.storage.journal.backend import JournalStorage
 from cra.storage.journal.series import Rotation
@@ -33,6 +33,11 @@ RING_BYTES = 64 * 1024
 def path_of(store: str, root: Path) -> Path:
     """Where the store is: in a folder that is not there in the beginning, where the store makes its own."""
     return root / "data" / "audit.db" if store == "sqlite" else root / "new" / "data" / "trace"
+
+
+def start_id(number: int) -> bytes:
+    """What a start of the machine is known by."""
+    return bytes([number + 1]) * boot.BYTES
 
 
 def open_store(store: str, path: Path, compress: bool = False) -> StorageBackend:
@@ -57,7 +62,8 @@ class Workload:
         path = path_of(store, root)
         if store == "sqlite" and not path.parent.exists():
             path.parent.mkdir(parents=True)
-            _sync(root)
+        if store == "sqlite":
+            _sync(root)  # which is for whoever makes the folder
         self._rings = path.with_name(path.name + ".ring")
         self._store = open_store(store, path, compress=choice.random() < 0.5)
         self.resolver = cra.Resolver(self._store)
@@ -121,7 +127,9 @@ def main() -> None:
     parser.add_argument("seed", type=int)
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--end", choices=("kill", "close"), default="kill")
+    parser.add_argument("--start", type=int, default=0, help="which start of the machine this is")
     options = parser.parse_args()
+    boot.boot_id = lambda: start_id(options.start)
     choice = random.Random(options.seed)
     workload = Workload(options.store, options.root, options.marks, choice)
     for _ in range(options.steps):
