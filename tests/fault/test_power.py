@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from tests.fault.power import __main__ as command
 from tests.fault.power.checking import Violation, check
 from tests.fault.power.disk import Disk, build
-from tests.fault.power.recording import Recording, record
+from tests.fault.power.recording import Beginning, Recording, record
 from tests.fault.power.strace import NoTrace
 from tests.fault.power.workload import STORES
 from tests.support.services import missing
@@ -130,6 +130,19 @@ def test_a_machine_that_draws_moments_and_states_finds_nothing(
     print(f"{store}, seed {seed}: {dict(told)}")
     assert told["states"] > 0
     assert told["acknowledged"] > 0
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_cut_may_come_while_what_another_one_left_is_recovered(
+    store: str, recorded: Record, tmp_path: Path, seed: int
+) -> None:
+    """What was acknowledged before the first is still there after the second."""
+    first = recorded(store, seed)
+    choice = random.Random(seed)
+    moment = choice.choice(after_an_acknowledgement(first))
+    beginning = Beginning(first.disk.cut(moment, choice), first.disk.acknowledged(moment))
+    second = record(store, tmp_path / "second", seed, processes=1, steps=6, beginning=beginning)
+    assert [] == violations(second, tmp_path, seed, STATES)
 
 
 @pytest.mark.parametrize("store", STORES)

@@ -26,6 +26,10 @@ class SeriesLock:
         self._file = file
         _held.add(self)
 
+    def sync(self) -> None:
+        """Bring what it says to the disk; its name is that of the folder. Raises `OSError`."""
+        os.fsync(self._file)
+
     def remove(self) -> None:
         """The series is complete. Harmless when repeated."""
         if self._file >= 0:

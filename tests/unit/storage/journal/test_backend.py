@@ -181,6 +181,25 @@ def test_durable_is_fsynced_file_and_folder(tmp_path: Path, monkeypatch: pytest.
     store.close()
 
 
+def test_a_lock_that_cannot_be_synced_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is written without one that is on the disk; the same batch is stored once there is."""
+    store = journal(tmp_path)
+
+    def refuse(_: int) -> None:
+        raise OSError(errno.EIO, "injected")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", refuse)
+        with pytest.raises(StorageError, match="cannot be written: injected"):
+            store.append_records(frames(events()))
+    assert [] == os.listdir(tmp_path)
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    store.append_records(frames(events()))
+    assert 1 == len(synced)
+    store.close()
+
+
 @pytest.mark.parametrize("which", [1, 2, 3])
 def test_after_a_failed_fsync_nothing_is_acknowledged(
     which: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
