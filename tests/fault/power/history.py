@@ -102,7 +102,8 @@ class History:
 
     def _add_first(self, path: Path, node: int) -> None:
         """What a folder holds in the beginning."""
-        for child in sorted(path.iterdir()):
+        children = sorted(path.iterdir()) if path.exists() else []
+        for child in children:
             kind: Literal["file", "folder"] = "folder" if child.is_dir() else "file"
             number = self.new(kind, child.name)
             self.nodes[node].names[child.name] = number
@@ -113,9 +114,10 @@ class History:
                 self.nodes[number].data += child.read_bytes()
                 self.operations.append(Write(self._now, self._now, number, 0, bytes(self.nodes[number].data)))
             self.operations.append(Sync(self._now + 1, self._now + 1, number))
-        self._now += 2
-        self.operations.append(Sync(self._now, self._now, node))
-        self._now += 1
+        if children:
+            self._now += 2
+            self.operations.append(Sync(self._now, self._now, node))
+            self._now += 1
 
     def add_run(self, calls: Iterable[Call]) -> None:
         """Take the calls of one more process, or of several, that ran after all before."""
