@@ -98,6 +98,8 @@ class History:
         self.nodes: list[Node] = [Node("folder")]
         self.operations: list[Operation] = []
         self._now = 0
+        self.is_certain = True
+        """Whether every call is known to have been made, or not: none was killed within."""
         self._add_first(root, 0)
 
     def _add_first(self, path: Path, node: int) -> None:
@@ -175,6 +177,9 @@ class _Reader:
         self.length = max(self.length, call.start + 1, call.end + 1 if call.end < 2**62 else 0)
         handler = getattr(self, "on_" + call.name, None)
         killed = call.end >= 2**62
+        self._history.is_certain &= not (
+            killed and call.name.removeprefix("p").startswith(("write", "ftrunc", "rename", "open"))
+        )
         if handler is not None and (call.result >= 0 or (killed and call.name in ("write", "writev", "pwrite64"))):
             handler(call, call.arguments)
         elif handler is None:

@@ -79,6 +79,10 @@ def record(
         for file in root.rglob("*"):
             if file.name.endswith(MAPPED) and file.is_file():
                 history.add_mapped(file, file.read_bytes())
+    if not history.is_certain:  # killed within a call: whether that was made, nobody saw
+        shutil.rmtree(folder)
+        more = {"processes": processes, "steps": steps}
+        return record(store, folder, seed + 1, options=options, beginning=beginning, **more)
     _check_history(history)
     with mock.patch.object(boot, "boot_id", return_value=start_id(int(start))):
         written = everything(store, root, folder / "copy")
