@@ -7,7 +7,6 @@ writing. It never changes a line that was once complete.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import threading
@@ -23,7 +22,7 @@ from cra.errors import InvalidTraceEvent, StorageError, StorageLocked
 from cra.ids import UUID_PATTERN
 from cra.storage.base import StorageHealth
 from cra.storage.chunks import chunks_of
-from cra.storage.folders import make_folder, sync_folder, sync_name
+from cra.storage.folders import make_folder
 from cra.storage.journal.names import is_of_journal
 from cra.storage.lines import (
     SUFFIX,
@@ -31,19 +30,16 @@ from cra.storage.lines import (
     Repair,
     WholeLines,
     count_lines,
-    ends_in_line,
     is_day_file,
     offset_of_last_lines,
-    offset_of_line_with_hole,
+    open_regular,
     repair_tail,
 )
-from cra.storage.look import NotRegular, check_regular
-from cra.storage.unsynced import LeftMark, Mark, left_marks
+from cra.storage.unsynced import Unsynced
 from cra.trace.event import Event
 from cra.trace.jsonl import read_events
 
 _PATIENCE = 0.1  # s
-FILE_MODE = 0o600  # a trace tells what an organisation's agents do
 
 
 class JsonlStorage:
@@ -62,10 +58,7 @@ class JsonlStorage:
         self._lock = threading.RLock()
         self._handles: OrderedDict[str, FileIO] = OrderedDict()
         self._dirty: set[str] = set()
-        self._folder_dirty = False
-        self._is_name_synced = False
-        self._mark = Mark(self.folder)
-        self._left: list[LeftMark] = []  # of processes that died, whose files have to be synced
+        self._unsynced = Unsynced(self.folder)
         self._undo: list[tuple[Path, int]] = []
         self._poison: str | None = None
         self._closed = False
@@ -81,7 +74,7 @@ class JsonlStorage:
                 raise StorageError(
                     f"storage '{self.name}' is the folder of a journal, whose records it would take; use journal:///{self.folder}"
                 )
-            self._take_over()
+            self._unsynced.take_over(self._files(), self._repair)
         except OSError as error:
             raise self._error("cannot be opened", error) from error
 
@@ -94,7 +87,7 @@ class JsonlStorage:
             self._check_open()
             self._roll_back()
             try:
-                self._mark.begin()
+                self._unsynced.mark.begin()
                 for path, parts in chunks.items():
                     handle = self._handle(path)
                     self._undo.append((path, os.fstat(handle.fileno()).st_size))
@@ -141,7 +134,7 @@ class JsonlStorage:
                     file.unlink(missing_ok=True)
             except OSError as error:
                 raise self._error("cannot delete the session", error) from error
-            self._folder_dirty = True
+            self._unsynced.names = True
         return count
 
     def health(self) -> StorageHealth:
@@ -180,12 +173,12 @@ class JsonlStorage:
         """Bring what was written to the disk, and close the files. What was stored can still be read. Where the disk refuses, the
         next one who opens the folder looks after it."""
         with self._lock:
-            if self._mark.is_there and not self._closed:
+            if self._unsynced.mark.is_there and not self._closed:
                 with suppress(OSError, StorageError):
                     self._sync()
                     if self._poison is None:
-                        self._mark.end()
-            self._mark.leave()
+                        self._unsynced.mark.end()
+            self._unsynced.mark.leave()
             self._closed = True
             while self._handles:
                 self._handles.popitem()[1].close()
@@ -209,27 +202,12 @@ class JsonlStorage:
             raise self._error("cannot be listed", error) from error
         return [name for name in names if name.endswith(SUFFIX) and UUID_PATTERN.fullmatch(name.removesuffix(SUFFIX))]
 
-    def _take_over(self) -> None:
-        """Repair what processes left that died; what a power cut may have gone through is read from end to end."""
-        marks = left_marks(self.folder)
-        restarted = [mark for mark in marks if mark.restarted]
-        folder = os.fspath(self.folder)
-        for name in self._names():  # a hundred thousand, maybe: four calls for each, and no object that is not needed
-            holes = bool(restarted) and any(mark.concerns(self.folder / name) for mark in restarted)
-            descriptor = open_regular(f"{folder}/{name}", os.O_RDONLY)
-            try:
-                if ends_in_line(descriptor) and not (
-                    holes and offset_of_line_with_hole(descriptor) < os.fstat(descriptor).st_size
-                ):
-                    continue  # no lock that its writer might come for just now
-            finally:
-                os.close(descriptor)
-            with suppress(StorageLocked):  # its writer is alive, the tail is a write in progress
-                self._open(self.folder / name, 0.0, holes=holes).close()
-        # What is there after a restart was read from the disk.
-        self._left = [mark for mark in marks if not mark.restarted]
-        for mark in restarted:
-            mark.path.unlink(missing_ok=True)
+    def _files(self) -> list[Path]:
+        return [self.folder / name for name in self._names()]
+
+    def _repair(self, path: Path, holes: bool) -> None:
+        with suppress(StorageLocked):  # its writer is alive, the tail is a write in progress
+            self._open(path, 0.0, holes=holes).close()
 
     def _open(self, path: Path, patience: float = _PATIENCE, *, holes: bool = False) -> FileIO:
         """The file, open for appending, locked within `patience` seconds, and ending with a complete line; with `holes`, without
@@ -257,7 +235,7 @@ class JsonlStorage:
             self._handles.move_to_end(path.name)
             return handle
         self._release(path.name)  # deleted by somebody else: writing on would go nowhere
-        self._folder_dirty = True
+        self._unsynced.names = True
         handle = self._handles[path.name] = self._open(path)
         if len(self._handles) > self._max_open:
             # Not fsync'ed here: a write-back error nobody has seen is reported to whoever opens the file next, which is `_sync`.
@@ -285,24 +263,7 @@ class JsonlStorage:
         for name in sorted(self._dirty):
             os.fsync(self._handle(self.folder / name).fileno())
             self._dirty.discard(name)
-        if self._left:
-            self._sync_left()
-        if self._folder_dirty:
-            sync_folder(self.folder)
-            self._folder_dirty = False
-        if not self._is_name_synced:
-            sync_name(self.folder)
-            self._is_name_synced = True
-
-    def _sync_left(self) -> None:
-        """Sync what processes wrote that died before they did: recovery has found it stored, and stores it no more."""
-        for path in self._files():
-            if any(mark.concerns(path) for mark in self._left):
-                with suppress(FileNotFoundError), FileIO(path, "rb", opener=open_regular) as file:
-                    os.fsync(file.fileno())
-        sync_folder(self.folder)
-        while self._left:
-            self._left.pop().path.unlink(missing_ok=True)
+        self._unsynced.sync(self._files)
 
     def _count(self, path: Path) -> int:
         try:
@@ -346,17 +307,6 @@ def _try_lock(handle: FileIO, *, last: bool) -> bool:
             raise
         return False
     return True
-
-
-def open_regular(path: str, flags: int) -> int:
-    """Never through a link: a link in the folder could lead a trace anywhere. A pipe would keep its readers waiting for ever."""
-    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, FILE_MODE)
-    try:
-        check_regular(os.fstat(descriptor))
-    except NotRegular as kind:
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, f"a trace's file is {kind}", path) from None
-    return descriptor
 
 
 def write_all(handle: FileIO, data: bytes) -> None:

@@ -26,18 +26,21 @@ from cra.errors import InvalidTraceEvent, StorageError, StorageLocked
 from cra.ids import UUID_PATTERN
 from cra.storage.base import StorageHealth
 from cra.storage.chunks import chunks_of
+from cra.storage.folders import make_folder
 from cra.storage.journal.names import is_of_journal
-from cra.storage.jsonl import FILE_MODE, open_regular, write_all
+from cra.storage.jsonl import write_all
 from cra.storage.lines import (
+    FILE_MODE,
     SUFFIX,
     TORN,
     Repair,
     count_lines,
-    ends_in_line,
     is_day_file,
     offset_of_line_end,
+    open_regular,
     repair_tail,
 )
+from cra.storage.unsynced import Unsynced
 from cra.trace.event import Event
 from cra.trace.jsonl import read_event
 
@@ -58,17 +61,17 @@ class DailyJsonlStorage:
     readable = True
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = self.location = Path(folder)
-        self.name = f"jsonl:///{self.folder}?files=day"
+        self.folder = self.location = Path(folder).absolute()  # it stays there whatever the working directory is later
+        self.name = f"jsonl:///{Path(folder)}?files=day"
         self._lock = threading.RLock()
         self._dirty: set[Path] = set()
-        self._folder_dirty = False
+        self._unsynced = Unsynced(self.folder)
         self._undo: list[tuple[FileIO, int]] = []
         self._poison: str | None = None
         self._closed = False
         self.repairs: tuple[Repair, ...] = ()
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             names = os.listdir(self.folder)
             if any(map(is_of_journal, names)):
                 raise StorageError(
@@ -78,7 +81,7 @@ class DailyJsonlStorage:
                 raise StorageError(
                     f"storage '{self.name}' has a file for every session; use jsonl:///{self.folder}, or another folder"
                 )
-            self._repair_all()
+            self._unsynced.take_over(self._files(), self._repair)
         except OSError as error:
             raise self._error("cannot be opened", error) from error
 
@@ -93,6 +96,7 @@ class DailyJsonlStorage:
             self._roll_back()
             with ExitStack() as stack:
                 try:
+                    self._unsynced.mark.begin()
                     for path in sorted(parts):  # in one order, or two processes could wait for each other
                         file = stack.enter_context(self._opened(path))
                         self._undo.append((file, os.fstat(file.fileno()).st_size))
@@ -188,6 +192,8 @@ class DailyJsonlStorage:
                 try:
                     self._sync()
                 except OSError as error:
+                    if error.filename is not None:  # it could not be opened, and no fsync has failed
+                        raise self._error("cannot be made durable", error) from error
                     self._poison = (
                         f"an fsync failed ({error.strerror}); what was stored before may not survive a power cut"
                     )
@@ -195,12 +201,17 @@ class DailyJsonlStorage:
                 raise StorageError(f"storage '{self.name}': {self._poison}; check the disk and create a new Resolver")
 
     def close(self) -> None:
-        """What was stored can still be read."""
+        """Bring what was written to the disk. What was stored can still be read. Where the disk refuses, the next one who opens
+        the folder looks after it."""
         with self._lock:
             if not self._closed:
                 self._closed = True
-                with suppress(StorageError):
+                with suppress(OSError, StorageError):
                     self._roll_back()
+                    if self._unsynced.mark.is_there and self._poison is None:
+                        self._sync()
+                        self._unsynced.mark.end()
+                self._unsynced.mark.leave()
                 for file, _ in self._undo:
                     file.close()
                 self._undo = []
@@ -267,14 +278,10 @@ class DailyJsonlStorage:
         except InvalidTraceEvent as error:
             raise StorageError(f"{path}: {error}; see what is wrong with: cra trace verify {self.folder}") from error
 
-    def _repair_all(self) -> None:
-        for path in self._files():
-            with FileIO(path, "rb", opener=open_regular) as file:
-                if ends_in_line(file.fileno()):
-                    continue
-            self._opened(path).close()
+    def _repair(self, path: Path, holes: bool) -> None:
+        self._opened(path, holes=holes).close()
 
-    def _opened(self, path: Path) -> FileIO:
+    def _opened(self, path: Path, *, holes: bool = False) -> FileIO:
         """The file, open for appending, locked, and ending with a complete line. Whoever has it, writes a batch and no more."""
         while True:
             is_new = not path.exists()
@@ -284,11 +291,11 @@ class DailyJsonlStorage:
                 if not os.fstat(file.fileno()).st_nlink:
                     file.close()  # replaced or removed while this waited
                     continue
-                repair = repair_tail(path, file.fileno())
+                repair = repair_tail(path, file.fileno(), holes=holes)
             except BaseException:
                 file.close()
                 raise
-            self._folder_dirty |= is_new
+            self._unsynced.names |= is_new
             self.repairs += (repair,) if repair is not None else ()
             return file
 
@@ -343,21 +350,18 @@ class DailyJsonlStorage:
             with suppress(FileNotFoundError):
                 if session_id.encode() in torn.read_bytes():
                     torn.unlink()
-            self._folder_dirty = True
+            self._unsynced.names = True
         return count
 
     def _sync(self) -> None:
+        self._unsynced.names |= bool(
+            self._dirty
+        )  # another process may have made the files, or put others in their place
         for path in sorted(self._dirty):
             with suppress(FileNotFoundError), FileIO(path, "rb", opener=open_regular) as file:
                 os.fsync(file.fileno())
             self._dirty.discard(path)
-        if self._folder_dirty:
-            descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            self._folder_dirty = False
+        self._unsynced.sync(self._files)
 
     def _error(self, what: str, error: OSError) -> StorageError:
         where = f" ({os.fsdecode(error.filename)})" if isinstance(error.filename, str | bytes | os.PathLike) else ""

@@ -6,6 +6,7 @@ and nothing looks inside a line.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from io import FileIO
@@ -16,11 +17,24 @@ import msgspec
 
 from cra.ids import UUID_PATTERN
 from cra.storage.folders import sync_folder
+from cra.storage.look import NotRegular, check_regular
 
 SUFFIX = ".trace.jsonl"
 TORN = ".torn"
+FILE_MODE = 0o600  # a trace tells what an organisation's agents do
 _find_day = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
 _CHUNK = 64 * 1024
+
+
+def open_regular(path: str, flags: int) -> int:
+    """Never through a link: a link in the folder could lead a trace anywhere. A pipe would keep its readers waiting for ever."""
+    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, FILE_MODE)
+    try:
+        check_regular(os.fstat(descriptor))
+    except NotRegular as kind:
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, f"a trace's file is {kind}", path) from None
+    return descriptor
 
 
 def is_day_file(name: str) -> bool:
@@ -93,6 +107,13 @@ def count_lines(file: FileIO) -> int:
     while chunk := file.read(_CHUNK):
         count += chunk.count(b"\n")
     return count
+
+
+def is_whole(descriptor: int, *, holes: bool = False) -> bool:
+    """Whether a file ends with a complete line, and, where `holes` are looked for, has none."""
+    return ends_in_line(descriptor) and not (
+        holes and offset_of_line_with_hole(descriptor) < os.fstat(descriptor).st_size
+    )
 
 
 def offset_of_line_with_hole(descriptor: int) -> int:

@@ -2,8 +2,8 @@
 
 Whoever opens the folder next finds it where the process died. If the machine has started again since, a power cut may have left
 holes in what was written; if not, all of it is there, and none of it may be on the disk yet. The mark is on the disk before the
-first write, and locked as long as its process lives. Used by `cra.storage.jsonl`; a journal has the lock of its series for
-this, SQLite its log.
+first write, and locked as long as its process lives. Used by `cra.storage.jsonl` and `cra.storage.jsonl_days`; a journal has the
+lock of its series for this, SQLite its log.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import fcntl
 import os
 import secrets
 import weakref
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from cra.storage import boot
-from cra.storage.folders import sync_folder
+from cra.storage.folders import sync_folder, sync_name
+from cra.storage.lines import is_whole, open_regular
 from cra.storage.look import NotRegular, is_locked, opened_to_look
 from cra.timing.clock import NS_PER_SECOND, SystemClock
 
@@ -85,6 +88,56 @@ class Mark:
         _held.discard(self)
         if file >= 0:
             os.close(file)
+
+
+class Unsynced:
+    """What may not be on the disk of the files in `folder`, besides what this process wrote into them: names, and what processes
+    wrote that died. Its `mark` is begun before this process writes. `names` says that the folder has new names."""
+
+    def __init__(self, folder: Path) -> None:
+        self.mark = Mark(folder)
+        self.names = False
+        self._folder = folder
+        self._left: list[LeftMark] = []
+        self._is_name_synced = False
+
+    def take_over(self, files: Iterable[Path], repair: Callable[[Path, bool], None]) -> None:
+        """Have what processes left that died repaired: `repair` is given a file that is not whole, and whether to look for holes
+        in it. What a power cut may have gone through is read from end to end. Raises `OSError`, and what `repair` does."""
+        marks = left_marks(self._folder)
+        restarted = [mark for mark in marks if mark.restarted]
+        for path in files:
+            holes = any(mark.concerns(path) for mark in restarted)
+            file = open_regular(os.fspath(path), os.O_RDONLY)  # a hundred thousand, maybe: no object that is not needed
+            try:
+                if is_whole(file, holes=holes):
+                    continue  # no lock that its writer might come for just now
+            finally:
+                os.close(file)
+            repair(path, holes)
+        # What is there after a restart was read from the disk.
+        self._left = [mark for mark in marks if not mark.restarted]
+        for mark in restarted:
+            mark.path.unlink(missing_ok=True)
+
+    def sync(self, files: Callable[[], Iterable[Path]]) -> None:
+        """Sync what is left of all this; `files` says which there are now. Raises `OSError`."""
+        if self._left:
+            # Recovery has found it stored, and stores it no more.
+            for path in files():
+                if any(mark.concerns(path) for mark in self._left):
+                    with suppress(FileNotFoundError), FileIO(path, "rb", opener=open_regular) as file:
+                        os.fsync(file.fileno())
+            sync_folder(self._folder)
+            while self._left:
+                self._left[-1].path.unlink(missing_ok=True)
+                self._left.pop()
+        if self.names:
+            sync_folder(self._folder)
+            self.names = False
+        if not self._is_name_synced:
+            sync_name(self._folder)
+            self._is_name_synced = True
 
 
 def left_marks(folder: Path) -> list[LeftMark]:

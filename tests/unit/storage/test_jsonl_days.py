@@ -77,6 +77,7 @@ def test_a_deleted_session_is_in_no_file_any_more(tmp_path: Path) -> None:
     store.append(kept[:1])
     assert len(kept) + 1 == store.count(second)
     store.delete_session(second)
+    store.close()
     assert [] == list((tmp_path / "store").iterdir())
 
 
@@ -135,7 +136,7 @@ def test_processes_share_the_file_of_a_day(tmp_path: Path) -> None:
     for name in store.sessions():
         assert 60 == store.count(name)
         assert cra.verify_chain(store.events(name)).valid
-    (path,) = (tmp_path / "store").iterdir()
+    (path,) = (tmp_path / "store").glob("*.jsonl")
     assert cra.verify_file(path).valid
 
 

@@ -1,4 +1,4 @@
-"""jsonl: what a process left that died before it had synced what it wrote."""
+"""jsonl, with a file per session or per day: what a process left that died before it had synced what it wrote."""
 
 from __future__ import annotations
 
@@ -13,19 +13,26 @@ import pytest
 from cra.errors import StorageError
 from cra.storage import boot, unsynced
 from cra.storage.jsonl import JsonlStorage
+from cra.storage.jsonl_days import DailyJsonlStorage
 from cra.storage.unsynced import MARK, Mark, left_marks
 from cra.trace.jsonl import dump_line
 
 
-def die(storage: JsonlStorage) -> None:
+def die(storage: JsonlStorage | DailyJsonlStorage) -> None:
     """Let go of everything, as the kernel does for a process that was killed."""
-    storage._mark.leave()
-    while storage._handles:
+    storage._unsynced.mark.leave()
+    while isinstance(storage, JsonlStorage) and storage._handles:
         storage._handles.popitem()[1].close()
 
 
 def marks(folder: Path) -> list[str]:
     return [name for name in os.listdir(folder) if name.startswith(MARK)]
+
+
+@pytest.fixture(params=[JsonlStorage, DailyJsonlStorage], ids=["sessions", "days"])
+def store(request: pytest.FixtureRequest) -> Any:
+    """Both stores, which are used alike."""
+    return request.param
 
 
 @pytest.fixture
@@ -45,9 +52,9 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def test_a_mark_is_there_from_before_the_first_write_to_the_end(tmp_path: Path, sessions: Any) -> None:
+def test_a_mark_is_there_from_before_the_first_write_to_the_end(tmp_path: Path, store: Any, sessions: Any) -> None:
     """On the disk before it, gone when all is synced; there is none where nothing is written."""
-    storage = JsonlStorage(tmp_path)
+    storage = store(tmp_path)
     assert [] == marks(tmp_path)
     storage.append(sessions.events(0))
     assert 1 == len(marks(tmp_path))
@@ -56,9 +63,9 @@ def test_a_mark_is_there_from_before_the_first_write_to_the_end(tmp_path: Path, 
     assert [] == marks(tmp_path)
 
 
-def test_the_mark_is_on_the_disk_before_anything_is_written(tmp_path: Path, synced: list[str], sessions: Any) -> None:
+def test_the_mark_is_on_the_disk_before_anything_is_written(tmp_path: Path, store: Any, synced: list[str], sessions: Any) -> None:
     """With its name."""
-    storage = JsonlStorage(tmp_path)
+    storage = store(tmp_path)
     before = len(synced)
     Mark(tmp_path).begin()
     assert tmp_path.name == synced[-1]
@@ -67,10 +74,10 @@ def test_the_mark_is_on_the_disk_before_anything_is_written(tmp_path: Path, sync
 
 
 def test_a_mark_that_cannot_be_made_lets_nothing_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sessions: Any
+    tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch, sessions: Any
 ) -> None:
     """The batch comes again."""
-    storage = JsonlStorage(tmp_path)
+    storage = store(tmp_path)
 
     def refuse(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -85,17 +92,18 @@ def test_a_mark_that_cannot_be_made_lets_nothing_be_written(
 
 
 def test_what_a_killed_process_wrote_is_synced_with_the_first_durable_flush(
-    tmp_path: Path, synced: list[str], sessions: Any
+    tmp_path: Path, store: Any, synced: list[str], sessions: Any
 ) -> None:
     """Recovery finds it stored and stores it no more; nobody else would sync it."""
-    storage = JsonlStorage(tmp_path)
+    storage = store(tmp_path)
     storage.append(sessions.events(0))
     die(storage)
-    after = JsonlStorage(tmp_path)
+    after = store(tmp_path)
     after.append(sessions.events(1))
     synced.clear()
     after.flush(durable=True)
-    names = {f"{sessions.id(n)}.trace.jsonl" for n in (0, 1)}
+    names = {path.name for path in tmp_path.glob("*.jsonl")}
+    assert names
     assert names <= set(synced)
     assert 1 == len(marks(tmp_path)), "its own"
     synced.clear()
@@ -106,22 +114,22 @@ def test_what_a_killed_process_wrote_is_synced_with_the_first_durable_flush(
 
 
 def test_after_a_restart_a_file_is_cut_before_its_first_hole(
-    tmp_path: Path, restart: Callable[[], None], sessions: Any
+    tmp_path: Path, store: Any, restart: Callable[[], None], sessions: Any
 ) -> None:
     """Lines behind it are set aside with it, and the rest is a whole trace; without a restart it is left to the reader."""
-    storage = JsonlStorage(tmp_path)
+    storage = store(tmp_path)
     events = sessions.events(0, 6)
     storage.append(events)
     die(storage)
     lines = [dump_line(event) for event in events]
-    file = tmp_path / f"{sessions.id(0)}.trace.jsonl"
+    (file,) = tmp_path.glob("*.jsonl")
     damaged = b"".join(lines[:2]) + lines[2][:50] + bytes(len(lines[2]) - 51) + b"\n" + b"".join(lines[3:])
     file.write_bytes(damaged)
-    again = JsonlStorage(tmp_path)
+    again = store(tmp_path)
     assert () == again.repairs
     die(again)
     restart()
-    after = JsonlStorage(tmp_path)
+    after = store(tmp_path)
     assert events[:2] == list(after.events(sessions.id(0)))
     (repair,) = after.repairs
     assert repair.torn_bytes == len(damaged) - len(b"".join(lines[:2]))
@@ -133,18 +141,59 @@ def test_after_a_restart_a_file_is_cut_before_its_first_hole(
 
 
 def test_a_hole_may_be_at_the_beginning_or_be_all_there_is(
-    tmp_path: Path, restart: Callable[[], None], sessions: Any
+    tmp_path: Path, store: Any, restart: Callable[[], None], sessions: Any
 ) -> None:
     """Then nothing is left of the session."""
-    storage = JsonlStorage(tmp_path)
+    storage = store(tmp_path)
     storage.append(sessions.events(0) + sessions.events(1))
     die(storage)
-    for n, content in ((0, bytes(70_000)), (1, bytes(300) + b"\n" + b"x" * 70_000 + b"\n")):
-        (tmp_path / f"{sessions.id(n)}.trace.jsonl").write_bytes(content)
+    files = sorted(tmp_path.glob("*.jsonl"))
+    for file, content in zip(files, (bytes(300) + b"\n" + b"x" * 70_000 + b"\n", bytes(70_000))):
+        file.write_bytes(content)
     restart()
-    after = JsonlStorage(tmp_path)
-    assert ([], 2) == (after.sessions(), len(after.repairs))
+    after = store(tmp_path)
+    assert ([], len(files)) == (after.sessions(), len(after.repairs))
     after.close()
+
+
+def test_the_name_of_a_day_that_another_process_gave_is_synced_by_whoever_wrote_into_it(
+    tmp_path: Path, synced: list[str], sessions: Any
+) -> None:
+    """A file that is synced is nothing without its name, whoever made it."""
+    first, second = DailyJsonlStorage(tmp_path), DailyJsonlStorage(tmp_path)
+    first.append(sessions.events(0))
+    second.append(sessions.events(1))
+    synced.clear()
+    second.flush(durable=True)
+    (file,) = tmp_path.glob("*.jsonl")
+    assert [file.name, tmp_path.name, tmp_path.parent.name] == synced
+    synced.clear()
+    second.flush(durable=True)
+    assert [] == synced
+    first.close()
+    second.close()
+
+
+def test_what_cannot_be_opened_to_be_synced_is_synced_the_next_time(
+    tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch, sessions: Any
+) -> None:
+    """No fsync has failed: the flush has, and the next one may succeed."""
+    storage = store(tmp_path)
+    storage.append(sessions.events(0))
+    real = os.open
+
+    def refuse(path: Any, *rest: Any, **options: Any) -> int:
+        if os.fspath(path) == os.fspath(tmp_path):
+            raise OSError(errno.EMFILE, "Too many open files", path)
+        return real(path, *rest, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        with pytest.raises(StorageError, match="cannot be made durable: Too many open files"):
+            storage.flush(durable=True)
+    assert storage.health().ok
+    storage.flush(durable=True)
+    storage.close()
 
 
 def test_files_that_are_older_than_the_mark_are_not_read(
@@ -175,10 +224,10 @@ def test_a_mark_that_says_nothing_is_that_of_another_start(tmp_path: Path) -> No
 
 
 def test_a_disk_that_refuses_at_the_end_leaves_the_mark(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sessions: Any
+    tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch, sessions: Any
 ) -> None:
     """For the next one who opens the folder; nothing was acknowledged."""
-    storage = JsonlStorage(tmp_path)
+    storage = store(tmp_path)
     storage.append(sessions.events(0))
 
     def refuse(_: int) -> None:
