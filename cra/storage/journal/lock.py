@@ -8,6 +8,7 @@ import weakref
 from contextlib import suppress
 from pathlib import Path
 
+from cra.storage.folders import sync_folder
 from cra.storage.journal.names import LOCK
 
 _LONGEST_PATH = 4096
@@ -26,10 +27,6 @@ class SeriesLock:
         self._file = file
         _held.add(self)
 
-    def sync(self) -> None:
-        """Bring what it says to the disk; its name is that of the folder. Raises `OSError`."""
-        os.fsync(self._file)
-
     def remove(self) -> None:
         """The series is complete. Harmless when repeated."""
         if self._file >= 0:
@@ -46,7 +43,10 @@ class SeriesLock:
 
 
 def new_lock(folder: Path, series: str, ring: str = "") -> SeriesLock:
-    """Lock a series that nobody writes. Raises `OSError`: `FileExistsError` where somebody does, or did when he died."""
+    """Lock a series that nobody writes. Raises `OSError`: `FileExistsError` where somebody does, or did when he died.
+
+    It is on the disk then: where a power cut tears a segment, its lock is there, by which that is known.
+    """
     path = folder / (series + LOCK)
     # Under another name until it is locked: one that is seen and not locked belongs to somebody who died.
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -54,15 +54,18 @@ def new_lock(folder: Path, series: str, ring: str = "") -> SeriesLock:
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         os.ftruncate(file, 0)
-        os.write(file, os.fsencode(ring))
+        if ring:
+            os.write(file, os.fsencode(ring))
+            os.fsync(file)
         os.link(part, path)
         with suppress(OSError):
             part.unlink()
+        sync_folder(folder)
         return SeriesLock(path, file, ring)
     except BaseException:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        with suppress(OSError):  # interrupted behind the link
+        with suppress(OSError):  # failed or interrupted behind the link
             if os.path.samestat(os.fstat(file), os.stat(path)):
                 path.unlink()
         os.close(file)

@@ -20,9 +20,9 @@ from cra.reference.frames import whole_frame
 from cra.storage.journal.adoption import mend
 from cra.storage.journal.compression import read_segment
 from cra.storage.journal.entries import FRAME_BYTES, HEADER_BYTES, LINK
-from cra.storage.journal.lock import SeriesLock, dead_lock
+from cra.storage.journal.lock import SeriesLock, dead_lock, new_lock
 from cra.storage.journal.names import is_series, new_series, segments, tombstones
-from cra.storage.journal.series import Rotation, Series, lock_series
+from cra.storage.journal.series import Rotation, Series
 from cra.storage.journal.tombstones import read_tombstone
 from cra.timing.clock import Clock
 
@@ -148,7 +148,7 @@ def _take_lock(folder: Path, name: str) -> SeriesLock:
     end = time.monotonic() + _PATIENCE
     while True:
         with suppress(FileExistsError):
-            return dead_lock(folder, name) or lock_series(folder, name)
+            return dead_lock(folder, name) or new_lock(folder, name)
         if time.monotonic() >= end:
             raise StorageLocked(f"the series {name} is being mended by another process; try again")
         time.sleep(_LOOK_AGAIN)

@@ -170,7 +170,7 @@ class Series:
         if self._number > MAX_NUMBER:
             raise StorageError(f"the series {self.name} has as many segments as it can have; create a new Resolver")
         if self._lock is None:
-            self._lock = lock_series(self._folder, self.name, self.ring)
+            self._lock = new_lock(self._folder, self.name, self.ring)
         header = Header(self._number, self._id, self._previous, self._clock.now_ns())
         path = segment_path(self._folder, self.name, self._number)
         self._full_at = self._clock.monotonic_ns() + int(self._rotation.max_seconds * NS_PER_SECOND)
@@ -185,19 +185,6 @@ class Series:
             self.dirty.append(writer.path)
         self._writer = None
         writer.close()
-
-
-def lock_series(folder: Path, name: str, ring: str = "") -> SeriesLock:
-    """Lock a series that is about to be written: where a power cut tears a segment, its lock is there, by which that is known.
-    Raises as `new_lock` does."""
-    lock = new_lock(folder, name, ring)
-    try:
-        lock.sync()
-        sync_folder(folder)
-    except BaseException:
-        lock.remove()
-        raise
-    return lock
 
 
 def sync_files(paths: list[Path]) -> None:

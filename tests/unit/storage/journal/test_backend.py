@@ -22,6 +22,8 @@ from cra.storage.journal import adoption
 from cra.storage.journal import index as index_module
 from cra.storage.journal.backend import JournalStorage
 from cra.storage.journal.index import read_index
+from cra.storage.journal.lock import new_lock
+from cra.storage.journal.names import new_series
 from cra.storage.journal.series import Rotation
 from cra.storage.journal.verify import verify_journal
 from cra.storage.memory import MemoryStorage
@@ -179,6 +181,18 @@ def test_durable_is_fsynced_file_and_folder(tmp_path: Path, monkeypatch: pytest.
     store.flush(durable=True)
     assert 2 == len(synced)
     store.close()
+
+
+def test_what_a_lock_says_is_on_the_disk_before_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the ring of its writer is: an empty one would have retention take what says how much of the ring is stored."""
+    synced: list[str] = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.readlink(f"/proc/self/fd/{file}")), real(file)))
+    lock = new_lock(tmp_path, new_series(), "/a/ring")
+    lock.leave()
+    content, name = synced
+    assert content.endswith(".part")
+    assert str(tmp_path) == name
 
 
 def test_a_lock_that_cannot_be_synced_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
