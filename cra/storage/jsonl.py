@@ -192,9 +192,6 @@ class JsonlStorage:
             raise StorageError("a session id is a lower-case UUID; nothing else names a file of this storage")
         return self.folder / (session_id + SUFFIX)
 
-    def _files(self) -> list[Path]:
-        return [self.folder / name for name in self._names()]
-
     def _names(self) -> list[str]:
         try:
             names = sorted(os.listdir(self.folder))

@@ -3,7 +3,7 @@
 Each page of such a ring may be there, be that of an earlier time, or be gone, and so may what the store was given last. A
 record is what its checksum vouches for, but what was before it may be missing: to store it all the same would make chains that
 nobody wrote. So what is stored follows, without a gap, a record that the store ends with, or begins a session; the rest is set
-aside. Used by `cra.trace.recovery`, which needs none of it where only a process has died. docs/formats/ring.md.
+aside. Used by `cra.trace.dead_records`, which needs none of it where only a process has died. docs/formats/ring.md.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Any
 
 from cra.storage.jsonl import JsonlStorage
 from cra.storage.sqlite import SqliteStorage
-from cra.trace.recovery import _Ring
+from cra.trace.dead_records import DeadRecords
 
 
 def _half_batches() -> None:
@@ -22,8 +22,8 @@ def _believed_fsyncs() -> None:
 
 
 def _forgotten_rings() -> None:
-    _replace(_Ring, "store_records", lambda *_: 0)
-    _replace(_Ring, "store", lambda *_: 0)
+    _replace(DeadRecords, "store_records", lambda *_: 0)
+    _replace(DeadRecords, "store", lambda *_: 0)
 
 
 def _replace(owner: type, name: str, function: Callable[..., Any]) -> None:

@@ -12,8 +12,8 @@ from cra.errors import StorageError
 from cra.storage import boot
 from cra.storage.base import StorageBackend
 from cra.storage.journal.verify import verify_journal
+from cra.trace.closing import OUTCOME_UNKNOWN
 from cra.trace.event import Event
-from cra.trace.recovery import OUTCOME_UNKNOWN
 from tests.fault.power.recording import Recording
 from tests.fault.power.workload import open_store, path_of, start_id
 from tests.support.crashes import ATLAS

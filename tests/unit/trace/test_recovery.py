@@ -17,8 +17,9 @@ from cra.storage.jsonl import JsonlStorage
 from cra.storage.memory import MemoryStorage
 from cra.storage.null import NullStorage
 from cra.testing import SeededIds, VirtualClock
+from cra.trace.closing import DIED_WHILE_IT_RAN
 from cra.trace.event import Event
-from cra.trace.recovery import _DIED_WHILE_IT_RAN, recover
+from cra.trace.recovery import recover
 from cra.trace.ring_folder import DeadRing, RingFolder
 from tests.support.crashes import ATLAS, die
 
@@ -475,7 +476,7 @@ def test_what_was_closed_before_anything_was_stored_does_not_hide_the_ring(execu
     storage = JsonlStorage(tmp_path / "trace")
     define = ids_of(1)
     closed = [
-        *[("action.failed", {"error_message": _DIED_WHILE_IT_RAN})] * executions,
+        *[("action.failed", {"error_message": DIED_WHILE_IT_RAN})] * executions,
         ("session.ended", {"reason": "error"}),
     ]
     expander = Expander()
