@@ -154,6 +154,41 @@ def recorded(tmp_path: Path, *more: str) -> History:
     return history
 
 
+def test_a_descriptor_is_free_when_its_close_begins(tmp_path: Path) -> None:
+    """Another thread's file may have it before strace has said that the close ended."""
+    seen = tmp_path / "seen"
+    first, second = (str(tmp_path / "root" / each).encode() for each in ("a", "b"))
+    seen.write_text(
+        f'10 openat(AT_FDCWD, "{_hex(first)}", O_WRONLY|O_CREAT, 0600) = 3\n'
+        "10 close(3 <unfinished ...>\n"
+        f'11 openat(AT_FDCWD, "{_hex(second)}", O_WRONLY|O_CREAT, 0600) = 3\n'
+        "10 <... close resumed>) = 0\n"
+        f'11 write(3, "{_hex(b"x")}", 1) = 1\n'
+    )
+    history = History(tmp_path / "root", tmp_path / "marks")
+    history.add_run(read_calls(seen))
+    node = history.find(tmp_path / "root" / "b")
+    assert node is not None
+    assert b"x" == history.nodes[node].data
+
+
+@pytest.mark.parametrize(
+    "call", ['unlink("{path}"', 'link("{path}", "{path}"', 'mkdir("{path}", 0700', 'write(3, "{path}", 9']
+)
+def test_a_run_that_was_killed_within_a_change_is_not_certain(call: str, tmp_path: Path) -> None:
+    """Nobody saw whether it was made; one that was killed while it closed a file changed nothing."""
+    for line, certain in (("close(3", True), (call.format(path=_hex(b"/a")), False)):
+        seen = tmp_path / "seen"
+        seen.write_text(f"10 {line} <unfinished ...>\n")
+        history = History(tmp_path / "root", tmp_path / "marks")
+        history.add_run(read_calls(seen))
+        assert certain == history.is_certain
+
+
+def _hex(data: bytes) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in data)
+
+
 def test_a_recorded_run_is_what_it_did(tmp_path: Path, seed: int) -> None:
     """Every kind of call that the stores make, down to the bytes."""
     history = recorded(tmp_path)

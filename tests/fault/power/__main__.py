@@ -1,8 +1,8 @@
 """Cut the power, again and again: `python -m tests.fault.power [--states N] [--seed S] [--store journal] [--jobs J]`.
 
-Records runs over `journal:`, `jsonl:` and `sqlite:`, builds that many of the folders that a cut may leave, opens each, and
-holds it against what was acknowledged as durable before the cut. Prints what it did as JSON. A folder that breaks a promise is
-kept, and named. Exit code 1 for one, and when nothing was checked.
+Records runs over `journal:`, `jsonl:` (with a file per session, and per day) and `sqlite:`, builds that many of the folders that
+a cut may leave, opens each, and holds it against what was acknowledged as durable before the cut. Prints what it did as JSON. A
+folder that breaks a promise is kept, and named. Exit code 1 for one, and when nothing was checked.
 """
 
 from __future__ import annotations

@@ -19,6 +19,8 @@ from tests.fault.power.strace import Call, strings
 PAGE: Final = 4096
 MAPPED: Final = (".ring", "-shm")
 """What files are called that are written through memory as well, which no trace of system calls shows."""
+_CHANGE_NOTHING: Final = ("close", "dup", "dup2", "dup3", "fcntl", "lseek", "fsync", "fdatasync")
+"""No file and no name is another one whether such a call was made or not."""
 
 
 class Write(NamedTuple):
@@ -177,9 +179,7 @@ class _Reader:
         self.length = max(self.length, call.start + 1, call.end + 1 if call.end < 2**62 else 0)
         handler = getattr(self, "on_" + call.name, None)
         killed = call.end >= 2**62
-        self._history.is_certain &= not (
-            killed and call.name.removeprefix("p").startswith(("write", "ftrunc", "rename", "open"))
-        )
+        self._history.is_certain &= not (killed and call.name not in _CHANGE_NOTHING)
         if handler is not None and (call.result >= 0 or (killed and call.name in ("write", "writev", "pwrite64"))):
             handler(call, call.arguments)
         elif handler is None:

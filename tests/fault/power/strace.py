@@ -70,7 +70,10 @@ def trace(
 
 
 def read_calls(seen: Path) -> list[Call]:
-    """The calls in a file of strace's, in the order in which they ended; those that never did come last, with the result -1."""
+    """The calls in a file of strace's, in the order in which they ended; those that never did come last, with the result -1.
+
+    A `close` comes where it began: its descriptor may be given to a file that another thread opens before it has ended.
+    """
     done: list[Call] = []
     begun: dict[int, tuple[int, str, str]] = {}
     for number, line in enumerate(seen.read_text(errors="replace").splitlines()):
@@ -90,6 +93,7 @@ def read_calls(seen: Path) -> list[Call]:
         else:
             done.append(_ended(number, number, process, name, rest))
     never = 2**62
+    done.sort(key=lambda call: call.start if call.name == "close" else call.end)
     done += [Call(start, never, process, name, rest, -1) for process, (start, name, rest) in begun.items()]
     return done
 

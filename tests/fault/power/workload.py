@@ -23,10 +23,11 @@ from cra.storage.base import StorageBackend
 from cra.storage.journal.backend import JournalStorage
 from cra.storage.journal.series import Rotation
 from cra.storage.jsonl import JsonlStorage
+from cra.storage.jsonl_days import DailyJsonlStorage
 from cra.storage.sqlite import SqliteStorage
 from tests.support.crashes import ATLAS
 
-STORES = ("journal", "jsonl", "sqlite")
+STORES = ("journal", "jsonl", "days", "sqlite")
 RING_BYTES = 64 * 1024
 
 
@@ -47,6 +48,8 @@ def open_store(store: str, path: Path, compress: bool = False) -> StorageBackend
         return JournalStorage(path, rotation=Rotation(max_bytes=6000), compress=compress)
     if store == "jsonl":
         return JsonlStorage(path, max_open=2)
+    if store == "days":
+        return DailyJsonlStorage(path)
     sqlite.CHECKPOINT_BYTES = 30_000  # type: ignore[misc]
     return SqliteStorage(path)
 
