@@ -24,7 +24,9 @@ from tests.fault.power.strace import NoTrace
 from tests.fault.power.workload import STORES
 from tests.support.services import missing
 
-STATES = 25
+STATES = 20
+ENOUGH = 20 * STATES
+"""States to look for something that must be found, which ends with the first one."""
 Record = Callable[..., Recording]
 
 
@@ -61,17 +63,16 @@ def after_an_acknowledgement(recording: Recording) -> list[int]:
     return [moment for moment in recording.disk.moments if recording.disk.acknowledged(moment)]
 
 
-def violations(recording: Recording, folder: Path, seed: int, states: int) -> list[str]:
+def violations(recording: Recording, folder: Path, seed: int, states: int) -> Iterator[str]:
     """What is found in states at such moments."""
     choice = random.Random(seed)
     moments = after_an_acknowledgement(recording)
-    found = []
+    assert moments
     for _ in range(states):
         try:
             cut(recording, folder, choice.choice(moments), choice)
         except Violation as violation:
-            found.append(str(violation))
-    return found
+            yield str(violation)
 
 
 @pytest.mark.parametrize("store", STORES)
@@ -80,8 +81,7 @@ def test_nothing_acknowledged_as_durable_is_missing_after_a_cut(
 ) -> None:
     """Whatever the cut leaves, it opens, holds all of that once, nothing that was not written, and goes on."""
     recording = recorded(store, seed)
-    assert after_an_acknowledgement(recording)
-    assert [] == violations(recording, tmp_path, seed, STATES)
+    assert [] == list(violations(recording, tmp_path, seed, STATES))
     choice = random.Random(seed)
     for _ in range(STATES):
         cut(recording, tmp_path, choice.choice(recording.disk.moments), choice)
@@ -125,7 +125,7 @@ def test_a_machine_that_draws_moments_and_states_finds_nothing(
             told["acknowledged"] += sum(recording.disk.acknowledged(moment).values())
 
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        PowerCuts, settings=settings(max_examples=8, stateful_step_count=6, deadline=None)
+        PowerCuts, settings=settings(max_examples=6, stateful_step_count=6, deadline=None)
     )
     print(f"{store}, seed {seed}: {dict(told)}")
     assert told["states"] > 0
@@ -142,7 +142,7 @@ def test_a_cut_may_come_while_what_another_one_left_is_recovered(
     moment = choice.choice(after_an_acknowledgement(first))
     beginning = Beginning(first.disk.cut(moment, choice), first.disk.acknowledged(moment))
     second = record(store, tmp_path / "second", seed, processes=1, steps=6, beginning=beginning)
-    assert [] == violations(second, tmp_path, seed, STATES)
+    assert [] == list(violations(second, tmp_path, seed, STATES))
 
 
 @pytest.mark.parametrize("store", STORES)
@@ -150,8 +150,8 @@ def test_it_notices_where_nothing_is_synced(store: str, recorded: Record, tmp_pa
     """A run whose every fsync is answered and not done loses what it acknowledged, and that is found."""
     recording = recorded(store, seed, processes=1, options=("-e", "inject=fsync,fdatasync:retval=0"))
     assert sum(mark.kind == "durable" for mark in recording.disk.marks) > 0
-    found = violations(recording, tmp_path, seed, STATES)
-    assert any("were acknowledged as durable" in each for each in found), found
+    found = violations(recording, tmp_path, seed, ENOUGH)
+    assert any("were acknowledged as durable" in each for each in found)
 
 
 @pytest.mark.parametrize("store", STORES)
@@ -162,7 +162,7 @@ def test_it_notices_where_only_files_or_only_folders_are_synced(
     """A file is nothing without its name, and the other way round."""
     recording = recorded(store, seed)
     recording = recording._replace(disk=Disk(recording.disk.history, lambda node: node.kind == kind))
-    assert [] != violations(recording, tmp_path, seed, STATES)
+    assert any(violations(recording, tmp_path, seed, ENOUGH))
 
 
 def test_the_command_says_what_it_did(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,19 +89,22 @@ def main() -> int:
     with ProcessPoolExecutor(options.jobs) as pool:
         parts = max(len(stores), -(-options.states // STATES_EACH))
         sizes = [options.states // parts + (part < options.states % parts) for part in range(parts)]
-        runs = [
-            pool.submit(cut_one_recording, stores[part % len(stores)], choice.randrange(2**32), size)
-            for part, size in enumerate(sizes)
-        ]
+        runs = {}
+        for part, size in enumerate(sizes):
+            store, seed = stores[part % len(stores)], choice.randrange(2**32)
+            runs[pool.submit(cut_one_recording, store, seed, size)] = f"{store}, recording {seed}"
         for run in as_completed(runs):
             try:
                 told += run.result()
-            except Violation as error:
-                failures += 1
-                print(error, file=sys.stderr)
             except NoTrace as error:
                 print(error, file=sys.stderr)
                 return 3
+            except Violation as error:
+                failures += 1
+                print(error, file=sys.stderr)
+            except Exception as error:  # of the harness: one recording less, and no success
+                failures += 1
+                print(f"{runs[run]}: {type(error).__name__}: {error}", file=sys.stderr)
     summary = {"implementation": cra.implementation(), "seed": options.seed, "violations": failures, **told}
     print(json.dumps(summary | {"seconds": round(time.monotonic() - begun)}))
     return 0 if told["states"] and told["events acknowledged"] and not failures else 1

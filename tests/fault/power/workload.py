@@ -135,8 +135,10 @@ def main() -> None:
     boot.boot_id = lambda: start_id(options.start)
     choice = random.Random(options.seed)
     workload = Workload(options.store, options.root, options.marks, choice)
-    for _ in range(options.steps):
+    for number in range(options.steps):
         workload.step()
+        if number == options.steps // 2:
+            workload.flush_durable()  # once at least, or there would be nothing to lose
     if options.end == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     workload.resolver.close()

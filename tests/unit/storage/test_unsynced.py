@@ -63,7 +63,9 @@ def test_a_mark_is_there_from_before_the_first_write_to_the_end(tmp_path: Path, 
     assert [] == marks(tmp_path)
 
 
-def test_the_mark_is_on_the_disk_before_anything_is_written(tmp_path: Path, store: Any, synced: list[str], sessions: Any) -> None:
+def test_the_mark_is_on_the_disk_before_anything_is_written(
+    tmp_path: Path, store: Any, synced: list[str], sessions: Any
+) -> None:
     """With its name."""
     storage = store(tmp_path)
     before = len(synced)
