@@ -43,7 +43,7 @@ TOUCHED = {
     ("journal", "work"): (".segment", ".zst", ".index", ".gone", ".lock", ".ring", ".defs"),
     ("journal", "recovery"): (".segment", ".segment.torn", ".zst", ".lock", ".ring", ".defs"),
     ("journal", "repair"): (".segment", ".segment.torn", ".lock", ".ring", ".defs"),
-    ("jsonl", "work"): (".trace.jsonl", ".ring", ".defs"),
+    ("jsonl", "work"): (".trace.jsonl", ".writing-", ".ring", ".defs"),
     ("jsonl", "recovery"): (".trace.jsonl", ".jsonl.torn", ".ring", ".defs"),
     ("jsonl", "repair"): (".trace.jsonl", ".jsonl.torn", ".ring", ".defs"),
     ("sqlite", "work"): ("/trace>", "-wal", "-shm", ".ring", ".defs"),
