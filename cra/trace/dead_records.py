@@ -113,7 +113,9 @@ class DeadRecords:
             taken.append(record)
             places.append(place)
             events.append(expander.events)
-        missing, end = self._missing(series, frames, places)
+        # A template may be there without what comes before it in the ring: an earlier recovery began with definitions.
+        known = [b"" if isinstance(record, TemplateRecord) else frame for record, frame in zip(taken, frames)]
+        missing, end = self._missing(series, known, places)
         if missing < end:
             named = {
                 record.session for record in taken[missing:end] if isinstance(record, (EventsRecord, ResolveRecord))

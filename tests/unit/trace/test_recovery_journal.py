@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -16,9 +17,12 @@ import cra
 from cra.errors import StorageError
 from cra.hotpath import scan_frames
 from cra.reference.frames import whole_frame
+from cra.storage import boot
 from cra.storage.journal.backend import JournalStorage
+from cra.storage.journal.entries import FRAME_BYTES
 from cra.storage.journal.lock import new_lock
 from cra.storage.journal.names import new_series
+from cra.storage.journal.resumed import ResumedSeries
 from cra.storage.journal.retention import Retention
 from cra.storage.journal.series import Rotation
 from cra.storage.journal.verify import verify_journal
@@ -141,6 +145,71 @@ def test_recovery_that_dies_starts_over(whole: list[Event], tmp_path: Path, monk
                 cra.Resolver(f"journal:///{tmp_path}/trace", ring=tmp_path / "ring")
         assert 2 == len(os.listdir(tmp_path / "ring"))
     check(tmp_path, session, whole)
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["killed", "power cut"])
+@pytest.mark.parametrize("lives", [0, 8])
+def test_a_recovery_that_dies_within_its_append_starts_over(
+    restarted: bool, lives: int, whole: list[Event], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After any frame of what it appends, which begins with definitions that the ring has among its records, too: where these
+    alone were stored, nothing that comes before them in the ring is taken as stored. After a power cut what nobody said was
+    durable may be set aside, and is never stored with a gap before it."""
+    session = lose(tmp_path / "lost", Dying(tmp_path / "lost" / "trace", lives))
+    shutil.copytree(tmp_path / "lost", tmp_path / "0")
+    check(tmp_path / "0", session, whole)
+    recorded = _sessions(tmp_path / "0")
+    if restarted:
+        monkeypatch.setattr(boot, "boot_id", lambda: b"another start..!")
+    for kept in range(1, 10_000):
+        folder = tmp_path / str(kept)
+        shutil.copytree(tmp_path / "lost", folder)
+        sizes: list[int] = []
+        with monkeypatch.context() as patched:
+            patched.setattr(ResumedSeries, "append", _dies_within(kept, sizes))
+            with suppress(StorageError):
+                cra.Resolver(f"journal:///{folder}/trace", ring=folder / "ring").close()
+        if kept >= sizes[0]:
+            break
+        if not restarted:
+            check(folder, session, whole)
+        else:
+            cra.Resolver(f"journal:///{folder}/trace", ring=folder / "ring").close()
+        found = _sessions(folder)
+        for name, before in recorded.items():
+            there = found.get(name, [])
+            count = len(there) if restarted else len(before)
+            assert before[:count] == there, f"{kept} frames, session {name}"
+    assert kept > 10
+
+
+def _dies_within(kept: int, sizes: list[int]) -> Any:
+    """An `append` that dies when `kept` frames are written, where there are more; the `sizes` are those of all appends."""
+    real = ResumedSeries.append
+
+    def append(series: ResumedSeries, frames: bytes) -> None:
+        ends = [0]
+        while ends[-1] < len(frames):
+            ends.append(ends[-1] + FRAME_BYTES + whole_frame(frames, ends[-1]))
+        sizes.append(len(ends) - 1)
+        if kept < sizes[0]:
+            real(series, frames[: ends[kept]])
+            raise StorageError("injected")
+        real(series, frames)
+
+    return append
+
+
+def _sessions(folder: Path) -> dict[str, list[Event]]:
+    """What there is of sessions, without the end that a recovery gave them."""
+    store = JournalStorage(folder / "trace")
+    found = {name: list(store.events(name)) for name in store.sessions()}
+    store.close()
+    return {
+        name: events[:-1] if events[-1].payload.get("reason") == "error" else events
+        for name, events in found.items()
+        if events[0].event_type != "runtime.recovered" and "runtime.recovered" not in {e.event_type for e in events}
+    }
 
 
 def test_a_series_is_kept_from_retention_until_its_ring_is_recovered(
