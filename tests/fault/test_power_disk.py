@@ -92,6 +92,19 @@ def test_a_file_that_is_cut_may_be_as_it_was(tmp_path: Path, seed: int) -> None:
     assert {b"x"} == {bytes(tree["a"]) for tree in states(tmp_path, *before, sync(1), seed=seed)}  # type: ignore[arg-type]
 
 
+def test_what_is_there_in_the_beginning_is_there_at_every_moment(tmp_path: Path, seed: int) -> None:
+    """It is on the disk: a cut comes after it."""
+    tree: Tree = {"a": {"b": b"x" * 2000, "c": {}}, "d": b"y"}
+    build(tree, tmp_path / "root")
+    history = History(tmp_path / "root", tmp_path / "marks")
+    history.add_mark("durable", {"events": {}})
+    disk = Disk(history)
+    choice = random.Random(seed)
+    assert disk.moments
+    for moment in disk.moments:
+        assert all(tree == disk.cut(moment, choice) for _ in range(100))
+
+
 def test_a_tree_is_built_as_it_is(tmp_path: Path) -> None:
     """Files and folders."""
     build({"a": {"b": b"x", "c": {}}}, tmp_path / "built")

@@ -46,7 +46,12 @@ class Disk:
             elif isinstance(each, Mark):
                 self.marks.append(each)
         self.moments = sorted(
-            {moment for each in operations for moment in (each.start + 1, each.end + 1) if moment < 2**61}
+            {
+                moment
+                for each in operations
+                for moment in (each.start + 1, each.end + 1)
+                if history.begun <= moment < 2**61
+            }
         )
         """Where a cut can come and leave something else than anywhere before."""
 

@@ -103,6 +103,8 @@ class History:
         self.is_certain = True
         """Whether every call is known to have been made, or not: none was killed within."""
         self._add_first(root, 0)
+        self.begun = self._now
+        """From when on a cut may come: what is there in the beginning is on the disk."""
 
     def _add_first(self, path: Path, node: int) -> None:
         """What a folder holds in the beginning."""
