@@ -107,8 +107,11 @@ class Unsynced:
         marks = left_marks(self._folder)
         restarted = [mark for mark in marks if mark.restarted]
         for path in files:
-            holes = any(mark.concerns(path) for mark in restarted)
-            file = open_regular(os.fspath(path), os.O_RDONLY)  # a hundred thousand, maybe: no object that is not needed
+            try:
+                holes = any(mark.concerns(path) for mark in restarted)
+                file = open_regular(os.fspath(path), os.O_RDONLY)  # of a hundred thousand, maybe: no object that is not needed
+            except FileNotFoundError:
+                continue  # another process has just deleted it
             try:
                 if is_whole(file, holes=holes):
                     continue  # no lock that its writer might come for just now
@@ -125,9 +128,10 @@ class Unsynced:
         if self._left:
             # Recovery has found it stored, and stores it no more.
             for path in files():
-                if any(mark.concerns(path) for mark in self._left):
-                    with suppress(FileNotFoundError), FileIO(path, "rb", opener=open_regular) as file:
-                        os.fsync(file.fileno())
+                with suppress(FileNotFoundError):
+                    if any(mark.concerns(path) for mark in self._left):
+                        with FileIO(path, "rb", opener=open_regular) as file:
+                            os.fsync(file.fileno())
             sync_folder(self._folder)
             while self._left:
                 self._left[-1].path.unlink(missing_ok=True)

@@ -198,6 +198,34 @@ def test_what_cannot_be_opened_to_be_synced_is_synced_the_next_time(
     storage.close()
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_file_that_another_process_deletes_meanwhile_is_nobodys_business(
+    restarted: bool,
+    tmp_path: Path,
+    store: Any,
+    restart: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    sessions: Any,
+) -> None:
+    """Neither to open the folder nor to sync it fails for that."""
+    storage = store(tmp_path)
+    storage.append(sessions.events(0))
+    die(storage)
+    if restarted:
+        restart()
+    real = store._files
+
+    def with_one_more(storage: Any) -> list[Path]:
+        (path,) = real(storage)
+        return [path.with_name(path.name.replace("2", "1", 1)), path]
+
+    monkeypatch.setattr(store, "_files", with_one_more)
+    after = store(tmp_path)
+    after.flush(durable=True)
+    assert [] == marks(tmp_path)
+    after.close()
+
+
 def test_files_that_are_older_than_the_mark_are_not_read(
     tmp_path: Path, restart: Callable[[], None], monkeypatch: pytest.MonkeyPatch, sessions: Any
 ) -> None:
