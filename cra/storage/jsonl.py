@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
@@ -20,14 +19,13 @@ from typing import BinaryIO, cast
 
 from cra.errors import InvalidTraceEvent, StorageError, StorageLocked
 from cra.ids import UUID_PATTERN
-from cra.storage.base import StorageHealth
 from cra.storage.chunks import chunks_of
 from cra.storage.folders import make_folder
 from cra.storage.journal.names import is_of_journal
+from cra.storage.line_files import LineFiles
 from cra.storage.lines import (
     SUFFIX,
     TORN,
-    Repair,
     WholeLines,
     count_lines,
     is_day_file,
@@ -35,34 +33,24 @@ from cra.storage.lines import (
     open_regular,
     repair_tail,
 )
-from cra.storage.unsynced import Unsynced
 from cra.trace.event import Event
 from cra.trace.jsonl import read_events
 
 _PATIENCE = 0.1  # s
 
 
-class JsonlStorage:
+class JsonlStorage(LineFiles):
     """Events in files below `folder`, at most `max_open` of them open for writing. Raises `StorageError` if it cannot be used.
 
     `repairs` tells which files had a torn last line and where the torn bytes are now.
     """
 
-    durable = True
-    readable = True
-
     def __init__(self, folder: str | os.PathLike[str], max_open: int = 64) -> None:
-        self.folder = self.location = Path(folder).absolute()  # it stays there whatever the working directory is later
-        self.name = f"jsonl:///{Path(folder)}"
+        super().__init__(folder, f"jsonl:///{Path(folder)}")
         self._max_open = max_open
-        self._lock = threading.RLock()
         self._handles: OrderedDict[str, FileIO] = OrderedDict()
         self._dirty: set[str] = set()
-        self._unsynced = Unsynced(self.folder)
         self._undo: list[tuple[Path, int]] = []
-        self._poison: str | None = None
-        self._closed = False
-        self.repairs: tuple[Repair, ...] = ()
         try:
             make_folder(self.folder)
             names = os.listdir(self.folder)
@@ -137,38 +125,6 @@ class JsonlStorage:
             self._unsynced.names = True
         return count
 
-    def health(self) -> StorageHealth:
-        """Not ok once an fsync has failed, or while half a batch could not be cut back."""
-        with self._lock:
-            details = [repair.sentence() for repair in self.repairs]
-            if self._undo:
-                details.append("half a batch could not be cut back; it is tried again with the next batch")
-            if self._poison:
-                details.append(self._poison)
-            return StorageHealth(self.name, ok=not self._undo and self._poison is None, details=tuple(details))
-
-    def flush(self, durable: bool) -> None:
-        """Writes are never buffered here. `durable` fsyncs every file written since, and the folder.
-
-        Raises `StorageError` if that fails, and from then on always: the kernel marks pages clean after a failed write-back, so
-        that a later fsync would succeed over lost data.
-        """
-        if not durable:
-            return
-        with self._lock:
-            self._check_open()
-            if self._poison is None:
-                try:
-                    self._sync()
-                except OSError as error:
-                    if error.filename is not None:  # it could not be opened, and no fsync has failed
-                        raise self._error("cannot be made durable", error) from error
-                    self._poison = (
-                        f"an fsync failed ({error.strerror}); what was stored before may not survive a power cut"
-                    )
-            if self._poison is not None:
-                raise StorageError(f"storage '{self.name}': {self._poison}; check the disk and create a new Resolver")
-
     def close(self) -> None:
         """Bring what was written to the disk, and close the files. What was stored can still be read. Where the disk refuses, the
         next one who opens the folder looks after it."""
@@ -182,10 +138,6 @@ class JsonlStorage:
             self._closed = True
             while self._handles:
                 self._handles.popitem()[1].close()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StorageError(f"storage '{self.name}' is closed; open it again")
 
     def _path(self, session_id: str) -> Path:
         if not UUID_PATTERN.fullmatch(session_id):
@@ -287,12 +239,6 @@ class JsonlStorage:
         except InvalidTraceEvent as error:
             where = f"{path}, {error}" if start == 0 else f"{path}, counted from byte {start}, {error}"
             raise StorageError(f"{where}; see what is wrong with: cra trace verify {path}") from error
-
-    def _error(self, what: str, error: OSError) -> StorageError:
-        where = f" ({os.fsdecode(error.filename)})" if isinstance(error.filename, str | bytes | os.PathLike) else ""
-        return StorageError(
-            f"storage '{self.name}' {what}: {error.strerror}{where}; check the disk, the path and its permissions"
-        )
 
 
 def _try_lock(handle: FileIO, *, last: bool) -> bool:

@@ -1,11 +1,9 @@
 """A folder of JSONL files, one `<day>.trace.jsonl` per UTC day, with the events of all sessions of that day as they were stored.
 
-The day is that of an event's timestamp, so that a session's events are in the order of the days, and in each in their
-order. A batch
-is in the files whole or not at all: a failed or short write is cut back, and what a crash tore is set aside when the file is
-next written, never destroyed. Several processes may share a folder: a file is locked while a batch is written to it. To
-read a session
-is to read through the files. It never changes a line that was once complete; only `delete_session` takes lines out.
+The day is that of an event's timestamp, so that a session's events are in the order of the days, and in each in their order. A
+batch is in the files whole or not at all: a failed or short write is cut back, and what a crash tore is set aside when the file
+is next written, never destroyed. Several processes may share a folder: a file is locked while a batch is written to it. To read a
+session is to read through the files. It never changes a line that was once complete; only `delete_session` takes lines out.
 """
 
 from __future__ import annotations
@@ -13,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import threading
 import time
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
@@ -24,23 +21,21 @@ from typing import Final
 
 from cra.errors import InvalidTraceEvent, StorageError, StorageLocked
 from cra.ids import UUID_PATTERN
-from cra.storage.base import StorageHealth
 from cra.storage.chunks import chunks_of
 from cra.storage.folders import make_folder
 from cra.storage.journal.names import is_of_journal
 from cra.storage.jsonl import write_all
+from cra.storage.line_files import LineFiles
 from cra.storage.lines import (
     FILE_MODE,
     SUFFIX,
     TORN,
-    Repair,
     count_lines,
     is_day_file,
     offset_of_line_end,
     open_regular,
     repair_tail,
 )
-from cra.storage.unsynced import Unsynced
 from cra.trace.event import Event
 from cra.trace.jsonl import read_event
 
@@ -51,25 +46,16 @@ _find_day_of = re.compile(rb'"timestamp":"([0-9]{4}-[0-9]{2}-[0-9]{2})T').search
 _find_sessions = re.compile(rb'"session_id":"([0-9a-f-]{36})","sequence":').findall
 
 
-class DailyJsonlStorage:
+class DailyJsonlStorage(LineFiles):
     """Events in the files of days below `folder`. Raises `StorageError` if it cannot be used.
 
     `repairs` tells which files had a torn last line and where the torn bytes are now.
     """
 
-    durable = True
-    readable = True
-
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = self.location = Path(folder).absolute()  # it stays there whatever the working directory is later
-        self.name = f"jsonl:///{Path(folder)}?files=day"
-        self._lock = threading.RLock()
+        super().__init__(folder, f"jsonl:///{Path(folder)}?files=day")
         self._dirty: set[Path] = set()
-        self._unsynced = Unsynced(self.folder)
         self._undo: list[tuple[FileIO, int]] = []
-        self._poison: str | None = None
-        self._closed = False
-        self.repairs: tuple[Repair, ...] = ()
         try:
             make_folder(self.folder)
             names = os.listdir(self.folder)
@@ -168,38 +154,6 @@ class DailyJsonlStorage:
                     raise self._error("cannot delete the session", error) from error
         return count
 
-    def health(self) -> StorageHealth:
-        """Not ok once an fsync has failed, or while half a batch could not be cut back."""
-        with self._lock:
-            details = [repair.sentence() for repair in self.repairs]
-            if self._undo:
-                details.append("half a batch could not be cut back; it is tried again with the next batch")
-            if self._poison:
-                details.append(self._poison)
-            return StorageHealth(self.name, ok=not self._undo and self._poison is None, details=tuple(details))
-
-    def flush(self, durable: bool) -> None:
-        """Writes are never buffered here. `durable` fsyncs every file written since, and the folder.
-
-        Raises `StorageError` if that fails, and from then on always: the kernel marks pages clean after a failed write-back, so
-        that a later fsync would succeed over lost data.
-        """
-        if not durable:
-            return
-        with self._lock:
-            self._check_open()
-            if self._poison is None:
-                try:
-                    self._sync()
-                except OSError as error:
-                    if error.filename is not None:  # it could not be opened, and no fsync has failed
-                        raise self._error("cannot be made durable", error) from error
-                    self._poison = (
-                        f"an fsync failed ({error.strerror}); what was stored before may not survive a power cut"
-                    )
-            if self._poison is not None:
-                raise StorageError(f"storage '{self.name}': {self._poison}; check the disk and create a new Resolver")
-
     def close(self) -> None:
         """Bring what was written to the disk. What was stored can still be read. Where the disk refuses, the next one who opens
         the folder looks after it."""
@@ -215,10 +169,6 @@ class DailyJsonlStorage:
                 for file, _ in self._undo:
                     file.close()
                 self._undo = []
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StorageError(f"storage '{self.name}' is closed; open it again")
 
     def _files(self) -> list[Path]:
         try:
@@ -354,20 +304,13 @@ class DailyJsonlStorage:
         return count
 
     def _sync(self) -> None:
-        self._unsynced.names |= bool(
-            self._dirty
-        )  # another process may have made the files, or put others in their place
+        if self._dirty:  # another process may have made the files, or put others in their place
+            self._unsynced.names = True
         for path in sorted(self._dirty):
             with suppress(FileNotFoundError), FileIO(path, "rb", opener=open_regular) as file:
                 os.fsync(file.fileno())
             self._dirty.discard(path)
         self._unsynced.sync(self._files)
-
-    def _error(self, what: str, error: OSError) -> StorageError:
-        where = f" ({os.fsdecode(error.filename)})" if isinstance(error.filename, str | bytes | os.PathLike) else ""
-        return StorageError(
-            f"storage '{self.name}' {what}: {error.strerror}{where}; check the disk, the path and its permissions"
-        )
 
 
 def _by_day(lines: bytes) -> Iterator[tuple[str, bytes]]:
