@@ -109,7 +109,8 @@ class Unsynced:
         for path in files:
             try:
                 holes = any(mark.concerns(path) for mark in restarted)
-                file = open_regular(os.fspath(path), os.O_RDONLY)  # of a hundred thousand, maybe: no object that is not needed
+                # Of a hundred thousand, maybe: no object that is not needed.
+                file = open_regular(os.fspath(path), os.O_RDONLY)
             except FileNotFoundError:
                 continue  # another process has just deleted it
             try:
