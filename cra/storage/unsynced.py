@@ -55,8 +55,10 @@ class Mark:
 
     def begin(self) -> None:
         """Have the mark on the disk: nothing is written before. Harmless when repeated. Raises `OSError`."""
-        if self._file >= 0:
-            return
+        while self._file < 0 and not self._try_to_begin():
+            pass
+
+    def _try_to_begin(self) -> bool:
         # Under another name until it is locked and whole: one that is seen and not locked belongs to somebody who died.
         part = self._path.with_name(self._path.name + _PART)
         file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -64,7 +66,11 @@ class Mark:
             fcntl.flock(file, fcntl.LOCK_EX)
             os.write(file, boot.boot_id() + SystemClock().now_ns().to_bytes(8, "little"))
             os.fsync(file)
-            os.rename(part, self._path)
+            try:
+                os.rename(part, self._path)
+            except FileNotFoundError:  # before it was locked, somebody took it for that of a dead process
+                os.close(file)
+                return False
             sync_folder(self._path.parent)
         except BaseException:
             os.close(file)
@@ -74,6 +80,7 @@ class Mark:
             raise
         self._file = file
         _held.add(self)
+        return True
 
     def end(self) -> None:
         """Everything is on the disk. Harmless when repeated."""
@@ -123,6 +130,8 @@ class Unsynced:
         self._left = [mark for mark in marks if not mark.restarted]
         for mark in restarted:
             mark.path.unlink(missing_ok=True)
+        for path in _left(self._folder, parts=True):
+            path.unlink(missing_ok=True)  # of a mark that was never one
 
     def sync(self, files: Callable[[], Iterable[Path]]) -> None:
         """Sync what is left of all this; `files` says which there are now. Raises `OSError`."""
@@ -147,14 +156,19 @@ class Unsynced:
 
 def left_marks(folder: Path) -> list[LeftMark]:
     """The marks of processes that are dead. Raises `OSError`."""
-    found = []
+    return [_read(path, data) for path, data in _left(folder).items()]
+
+
+def _left(folder: Path, *, parts: bool = False) -> dict[Path, bytes]:
+    """What the marks of processes that are dead hold, or those of their files that were to become marks."""
+    found = {}
     for name in sorted(os.listdir(folder)):
-        if name.startswith(MARK) and not name.endswith(_PART):
+        if name.startswith(MARK) and name.endswith(_PART) == parts:
             path = folder / name
             try:
                 with opened_to_look(path) as file:
                     if not is_locked(file):
-                        found.append(_read(path, os.read(file, boot.BYTES + 8)))
+                        found[path] = os.read(file, boot.BYTES + 8)
             except (FileNotFoundError, NotRegular):
                 continue
     return found

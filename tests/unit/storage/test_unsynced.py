@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -251,6 +252,41 @@ def test_a_mark_that_says_nothing_is_that_of_another_start(tmp_path: Path) -> No
     (tmp_path / f"{MARK}1-c.part").write_bytes(b"")
     (found,) = left_marks(tmp_path)
     assert (0, True) == (found.since_ns, found.restarted)
+
+
+def test_what_was_to_become_a_mark_is_removed_when_its_process_is_dead(tmp_path: Path, store: Any) -> None:
+    """A process that was killed while it made one leaves nothing for ever; that of a living one stays."""
+    for name in ("dead", "living"):
+        (tmp_path / f"{MARK}1-{name}.part").write_bytes(b"")
+    with (tmp_path / f"{MARK}1-living.part").open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        store(tmp_path).close()
+        assert [f"{MARK}1-living.part"] == marks(tmp_path)
+
+
+def test_a_mark_whose_beginning_was_taken_for_a_dead_ones_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its making and its lock nobody knows that its process lives."""
+    real = fcntl.flock
+    removed = []
+
+    def remove_first(file: int, how: int) -> None:
+        if not removed:
+            (part,) = tmp_path.iterdir()
+            removed.append(part)
+            part.unlink()
+        real(file, how)
+
+    mark = Mark(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", remove_first)
+        mark.begin()
+    assert removed
+    assert 1 == len(marks(tmp_path))
+    assert [] == left_marks(tmp_path)
+    mark.end()
+    assert [] == os.listdir(tmp_path)
 
 
 def test_a_disk_that_refuses_at_the_end_leaves_the_mark(
