@@ -188,11 +188,23 @@ def test_a_descriptor_is_free_when_its_close_begins(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "call", ['unlink("{path}"', 'link("{path}", "{path}"', 'mkdir("{path}", 0700', 'write(3, "{path}", 9']
 )
-def test_a_run_that_was_killed_within_a_change_is_not_certain(call: str, tmp_path: Path) -> None:
-    """Nobody saw whether it was made; one that was killed while it closed a file changed nothing."""
-    for line, certain in (("close(3", True), (call.format(path=_hex(b"/a")), False)):
+@pytest.mark.parametrize(
+    ("end", "is_said"),
+    [
+        (" <unfinished ...>", False),
+        (") = ?", False),
+        (") = ? <unavailable>", False),
+        (") = -1 (errno 18446744073709551554)", False),
+        (") = -1 ENOSPC (No space left on device)", True),
+    ],
+)
+def test_a_run_that_was_killed_within_a_change_is_not_certain(
+    call: str, end: str, is_said: bool, tmp_path: Path
+) -> None:
+    """Nobody saw whether it was made, however strace puts it; one that was killed while it closed a file changed nothing."""
+    for line, certain in (("close(3", True), (call.format(path=_hex(b"/a")), is_said)):
         seen = tmp_path / "seen"
-        seen.write_text(f"10 {line} <unfinished ...>\n")
+        seen.write_text(f"10 {line}{end}\n")
         history = History(tmp_path / "root", tmp_path / "marks")
         history.add_run(read_calls(seen))
         assert certain == history.is_certain

@@ -177,12 +177,12 @@ class _Reader:
         self.length = 0
 
     def take(self, call: Call) -> None:
-        """One call, that did what it did unless it failed. Killed within it, it may have."""
+        """One call, that did what it did unless it failed. Killed within it, it may have, and the history is not certain."""
         self.length = max(self.length, call.start + 1, call.end + 1 if call.end < 2**62 else 0)
         handler = getattr(self, "on_" + call.name, None)
         killed = call.end >= 2**62
         self._history.is_certain &= not (killed and call.name not in _CHANGE_NOTHING)
-        if handler is not None and (call.result >= 0 or (killed and call.name in ("write", "writev", "pwrite64"))):
+        if handler is not None and call.result >= 0:
             handler(call, call.arguments)
         elif handler is None:
             self._refuse_unknown(call)
@@ -257,8 +257,7 @@ class _Reader:
         found = self._files.get(int(arguments.split(",")[0]))
         if found is None:
             return
-        data = b"".join(strings(arguments))
-        data = data[: call.result] if call.result >= 0 else data
+        data = b"".join(strings(arguments))[: call.result]
         if found.node is None:
             content = msgspec.json.decode(data)
             mark = Mark(*self._times(call), content.pop("kind"), content)
@@ -275,9 +274,8 @@ class _Reader:
     def on_pwrite64(self, call: Call, arguments: str) -> None:
         found = self._files.get(int(arguments.split(",")[0]))
         if found is not None and found.node is not None:
-            data = b"".join(strings(arguments))
-            data = data[: call.result] if call.result >= 0 else data
-            self._put(call, found.node, int(arguments.rpartition(",")[2].rstrip(") =?")), data)
+            data = b"".join(strings(arguments))[: call.result]
+            self._put(call, found.node, int(arguments.rpartition(",")[2]), data)
 
     def _put(self, call: Call, node: int, offset: int, data: bytes) -> None:
         held = self._history.nodes[node].data

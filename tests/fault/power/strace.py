@@ -107,6 +107,7 @@ def strings(arguments: str) -> Iterator[bytes]:
 
 def _ended(start: int, end: int, process: int, name: str, rest: str) -> Call:
     match = _RESULT.match(rest)
-    if match is None:  # killed within it: "= ?"
+    # Killed within it: "= ?", or what strace found in the place of a result, "= -1 (errno 18446744073709551554)".
+    if match is None or match[3].startswith(" (errno "):
         return Call(start, 2**62, process, name, rest, -1)
     return Call(start, end, process, name, match[1], int(match[2]), _INJECTED in match[3])
