@@ -100,8 +100,14 @@ def check_run(kind: str, said: Sequence[Said], status: int, fault: Fault) -> Non
 
 def judge(kind: str, folder: Path, said: Sequence[Said]) -> int:
     """Open what was left, and see that everything that was promised is there. Returns how many events the store has."""
-    resolver_module.DEFAULT_RING_BYTES = _RING_BYTES
-    promised = promises(said)
+    usual, resolver_module.DEFAULT_RING_BYTES = resolver_module.DEFAULT_RING_BYTES, _RING_BYTES
+    try:
+        return _judge(kind, folder, promises(said))
+    finally:
+        resolver_module.DEFAULT_RING_BYTES = usual
+
+
+def _judge(kind: str, folder: Path, promised: Sequence[Promise]) -> int:
     _check_without_rings(kind, folder, [each for each in promised if each.is_stored])
     first = _Reopened(kind, folder)
     first.check(promised)
