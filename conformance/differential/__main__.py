@@ -35,11 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     generators = list(GENERATORS) if options.generator == "all" else [options.generator]
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
-    if not options.json:
-        print(f"seed {seed}: {options.cases} cases, {options.jobs} pairs of processes", flush=True)
     progress = None if options.json else _progress(options.cases)
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    if not options.json:
+        print(f"seed {seed}: {options.cases} cases, {options.jobs} pairs of processes", flush=True)
     try:
         report = run(
             options.cases,

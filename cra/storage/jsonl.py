@@ -75,7 +75,7 @@ class JsonlStorage(LineFiles):
             self._check_open()
             self._roll_back()
             try:
-                self._unsynced.mark.begin()
+                self._begin()
                 for path, parts in chunks.items():
                     handle = self._handle(path)
                     self._undo.append((path, os.fstat(handle.fileno()).st_size))

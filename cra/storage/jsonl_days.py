@@ -82,7 +82,7 @@ class DailyJsonlStorage(LineFiles):
             self._roll_back()
             with ExitStack() as stack:
                 try:
-                    self._unsynced.mark.begin()
+                    self._begin()
                     for path in sorted(parts):  # in one order, or two processes could wait for each other
                         file = stack.enter_context(self._opened(path))
                         self._undo.append((file, os.fstat(file.fileno()).st_size))

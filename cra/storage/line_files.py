@@ -61,11 +61,21 @@ class LineFiles:
                 except OSError as error:
                     if error.filename is not None:  # it could not be opened, and no fsync has failed
                         raise self._error("cannot be made durable", error) from error
-                    self._poison = (
-                        f"an fsync failed ({error.strerror}); what was stored before may not survive a power cut"
-                    )
+                    self._note_failed_fsync(error)
             if self._poison is not None:
                 raise StorageError(f"storage '{self.name}': {self._poison}; check the disk and create a new Resolver")
+
+    def _begin(self) -> None:
+        """Before the first write: the mark of this process. Raises `OSError`; an fsync that failed poisons."""
+        try:
+            self._unsynced.mark.begin()
+        except OSError as error:
+            if error.filename is None:
+                self._note_failed_fsync(error)
+            raise
+
+    def _note_failed_fsync(self, error: OSError) -> None:
+        self._poison = f"an fsync failed ({error.strerror}); what was stored before may not survive a power cut"
 
     def _sync(self) -> None:
         """Bring everything that was written to the disk."""

@@ -111,7 +111,9 @@ class JournalStorage:
             with self._lock:
                 if not self._series.is_begun:
                     self._series = self._new_series(series)
-                    self._series.ring = ring or ""
+                    # One beside the store is looked for there, and need not be named: a copy of both goes by itself.
+                    is_beside = ring is not None and Path(ring).parent == Path(rings_beside(self.location))
+                    self._series.ring = "" if ring is None or is_beside else ring
 
     def expect_recovery(self) -> None:
         """Have `close` keep the lock file of this process's series: retention of others must not take what says how much of the

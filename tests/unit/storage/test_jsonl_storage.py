@@ -471,6 +471,25 @@ def test_an_fsync_that_failed_poisons_every_later_durable_flush(
     assert 2 == storage.count()
 
 
+def test_an_fsync_that_failed_before_the_first_write_poisons_as_well(
+    store: Any, sessions: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mark of a writer is synced with the names of the folder: a later success would be a lie about these, too."""
+    storage = store()
+
+    def refuse(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse)
+        with pytest.raises(StorageError):
+            storage.append(sessions.events(0))
+    storage.append(sessions.events(0))
+    with pytest.raises(StorageError, match="an fsync failed"):
+        storage.flush(durable=True)
+    assert not storage.health().ok
+
+
 # --- locks ---
 
 

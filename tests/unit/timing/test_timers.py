@@ -79,12 +79,13 @@ class TestThreadTimers(TimerContract):
 
     def test_no_thread_waits_for_no_timers(self) -> None:
         """It begins with the first timer, and there is one for all of them."""
-        before = threading.active_count()
         timers = ThreadTimers()
-        assert before == threading.active_count()
+        assert timers._worker._thread is None
+        threads = set()
         for number in range(100):
             timers.schedule_once(f"{number}", 3600, self.note("late"))
-        assert before + 1 == threading.active_count()
+            threads.add(timers._worker._thread)
+        assert 1 == len(threads)
         timers.close()
 
     def test_it_fires_in_real_time(self) -> None:
