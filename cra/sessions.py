@@ -150,13 +150,13 @@ class SessionTable:
             if session.parent is not None:
                 session.parent.children.pop(session.session_id, None)
             children = list(session.children.values())
-        # Each of them, whatever becomes of the others.
-        with ExitStack() as stack:
-            for child in reversed(children):
-                stack.callback(_end_quietly, child)
-            if session.limit_keys:
-                runtime.limits.forget(list(session.limit_keys))
-            runtime.registry.unpin(session.atlas_ids)
+        if session.limit_keys:
+            runtime.limits.forget(list(session.limit_keys))
+        runtime.registry.unpin(session.atlas_ids)
+        if children:
+            with ExitStack() as stack:  # each of them, whatever becomes of the others
+                for child in reversed(children):
+                    stack.callback(_end_quietly, child)
 
     def get(self, session_id: str) -> Session:
         """An active session. Raises `SessionNotFound`, `SessionAlreadyEnded`."""
