@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -64,6 +66,19 @@ def budget(amount: str, window_ns: int | None = HOUR) -> Limit:
 
 def charge(limit: Limit, cost: str = "1", key: str = "k", enforced: bool = True) -> Charge:
     return Charge(key=("atlas", "policy", "global", key), limit=limit, cost=Fraction(cost), enforced=enforced)
+
+
+def pass_time(limits: RedisLimits, ns: int) -> None:
+    """Have so much time pass for the server: it takes the latest time that it has seen for the time that it is."""
+    seconds, us = limits._server.client.time()
+    epoch = limits._prefix + "epoch"
+    now = max(seconds * 10**6 + us, int(limits._server.client.hget(epoch, "now")))
+    limits._server.client.hset(epoch, "now", str(now + ns // 1000))
+
+
+def key_names(limits: RedisLimits, counted: Charge) -> tuple[str, str]:
+    """Where the entries and the total of a charge are."""
+    return limits._keys(counted)
 
 
 def atlas(amount: int = 3, window: float = 3600, kind: str = "rate_limit", key: str = "global") -> dict[str, Any]:
@@ -193,18 +208,25 @@ class TestCounting:
                     ),
                 ),
                 st.tuples(st.just("release"), st.integers(0, 9)),
+                st.tuples(st.just("move"), st.integers(1, 12)),
             ),
             max_size=25,
         )
     )
     def test_any_schedule_is_answered_as_in_a_process(self, running: RedisServer, steps: list[Any]) -> None:
-        """Against `SlidingWindows` within one window: who is refused, what is counted, what is given back."""
+        """Against `SlidingWindows`, with the time told: who is refused and until when, what is counted, what is given back."""
         limits = RedisLimits(running.url, namespace=f"model-{time.monotonic_ns()}")
         limits.start()
-        of = {"a": calls(3), "b": budget("4"), "c": budget("3", None)}
+        limits._server.client.hincrby(limits._prefix + "epoch", "now", 10 * HOUR // 1000)  # the server's own stands still
+        of = {"a": calls(3, 10_000), "b": budget("4", 7_000), "c": budget("3", None)}
         model = SlidingWindows()
         held: list[tuple[Any, Any]] = []
+        now = 0
         for kind, what in steps:
+            if kind == "move":
+                now += what * 1000
+                limits._server.client.hincrby(limits._prefix + "epoch", "now", what)
+                continue
             if kind == "release":
                 if what < len(held):
                     token, reservation = held[what]
@@ -213,17 +235,108 @@ class TestCounting:
                 continue
             charged = [charge(of[key], "1" if key == "a" else cost, key, enforced) for key, cost, enforced in what]
             answer = limits.reserve(charged)
-            refused, reservation = None, None
+            refused, retry, reservation = None, None, None
             try:
-                reservation = model.reserve(charged, 0)
+                reservation = model.reserve(charged, now)
             except LimitReached as reached:
-                refused = charged.index(reached.charge)
-            assert refused == answer.refused
+                refused, retry = charged.index(reached.charge), reached.retry_after_ns
+            assert (refused, retry) == (answer.refused, answer.retry_after_ns)
             for each, standing in zip(charged, answer.standings):
-                assert model.peek(each.key, each.limit, 0).used == limits.used(each, standing)
+                state = model.peek(each.key, each.limit, now)
+                assert (state.used, state.reset_after_ns) == (limits.used(each, standing), standing.leaves_ns)
             if reservation is not None:
                 held.append((answer.token, reservation))
         limits.close()
+
+
+class TestKeys:
+    """What is kept on the server: entries and their total say the same, and nothing outlives what it counts."""
+
+    def test_no_counter_of_a_window_is_kept_for_ever(self, limits: RedisLimits) -> None:
+        """Not where the last one to come found old calls that had left, and was refused, either."""
+        short = budget("5", SECOND // 5)
+        limits.reserve([charge(short, "3")])
+        pass_time(limits, SECOND // 10)
+        limits.reserve([charge(short, "2")])
+        pass_time(limits, SECOND // 8)
+        assert 0 == limits.reserve([charge(short, "4")]).refused
+        client = limits._server.client
+        kept = [client.pttl(name) for name in key_names(limits, charge(short))]
+        assert all(life > 0 for life in kept), kept
+
+    @pytest.mark.parametrize("gone", ["entries", "total"])
+    def test_a_total_without_entries_and_entries_without_a_total_count_for_a_window(
+        self, limits: RedisLimits, gone: str
+    ) -> None:
+        """Half of it may have been deleted: nothing is admitted for that, and nothing is closed for good."""
+        limits.reserve([charge(calls(2))])
+        limits.reserve([charge(calls(2))])
+        limits._server.client.delete(key_names(limits, charge(calls(2)))[gone == "total"])
+        answer = limits.reserve([charge(calls(2))])
+        assert (0, 2) == (answer.refused, answer.standings[0].used)
+        pass_time(limits, HOUR)
+        assert 1 == limits.reserve([charge(calls(2))]).standings[0].used
+
+    def test_a_budget_that_is_given_a_window_keeps_its_count_for_one(self, limits: RedisLimits) -> None:
+        """As in a process: what is counted then counts as of now."""
+        old, new = budget("5", None), budget("5")
+        token = limits.reserve([charge(old, "5")]).token
+        answer = limits.reserve([charge(new)])
+        assert (0, HOUR) == (answer.refused, answer.retry_after_ns)
+        limits.release(token)
+        assert 5 == limits.used(charge(new), limits.reserve([charge(new)]).standings[0])
+        pass_time(limits, HOUR)
+        assert limits.reserve([charge(new, "5")]).refused is None
+        limits.release(token)
+        assert 0 == limits.reserve([charge(new)]).refused
+
+    def test_a_budget_that_loses_its_window_keeps_its_count(self, limits: RedisLimits) -> None:
+        """Whether the next call fits or not, what is counted does not expire with a window that is no more."""
+        limits.reserve([charge(budget("5"), "3")])
+        assert 0 == limits.reserve([charge(budget("5", None), "4")]).refused
+        total = key_names(limits, charge(budget("5")))[1]
+        assert -1 == limits._server.client.pttl(total)
+
+    def test_the_largest_budget_is_exact(self, limits: RedisLimits) -> None:
+        """Not a millionth more, where the numbers of the server's scripts end."""
+        largest = budget("9007199254.740992", None)
+        assert limits.reserve([charge(largest, "9007199254.740992")]).refused is None
+        assert 0 == limits.reserve([charge(largest, "0.000001")]).refused
+
+    def test_what_was_counted_before_a_loss_is_not_given_back_after_it(self, limits: RedisLimits) -> None:
+        """It is not among what is counted now: a budget would be larger for it."""
+        life = budget("5", None)
+        token = limits.reserve([charge(life, "5")]).token
+        limits._server.client.delete(*key_names(limits, charge(life)), limits._prefix + "epoch")
+        assert limits.start()
+        limits.release(token)
+        assert 0 == limits.reserve([charge(life, "6")]).refused
+        assert limits.reserve([charge(life, "5")]).refused is None
+
+    def test_limits_that_were_made_before_a_fork_count_every_call_of_parent_and_child(
+        self, limits: RedisLimits
+    ) -> None:
+        """Both would go on with the same number: an entry each all the same."""
+        child = os.fork()
+        if not child:  # pragma: no cover - in the child
+            try:
+                limits.reserve([charge(calls(5))])
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        limits.reserve([charge(calls(5))])
+        entries, total = key_names(limits, charge(calls(5)))
+        assert (2, "2") == (limits._server.client.zcard(entries), limits._server.client.get(total))
+
+    def test_a_rate_limit_may_have_more_entries_than_a_budget(
+        self, limits: RedisLimits, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It admits its amount, whatever that is; a budget is bounded, as in a process."""
+        monkeypatch.setattr("cra.shared.redis.limits.MAX_BUDGET_ENTRIES", 2)
+        several = [
+            limits.reserve([charge(each, key=each.kind)]).refused for each in (calls(3), budget("9")) for _ in range(3)
+        ]
+        assert [None, None, None, None, None, 0] == several
 
 
 class TestEpoch:
@@ -432,6 +545,8 @@ class TestOptions:
             "redis://localhost?namespace=",
             "redis://localhost?namespace=a{b",
             "redis://localhost?no_such_option=1",
+            "redis://localhost:port",
+            "redis://[localhost",
         ],
     )
     def test_a_bad_url_is_refused(self, url: str) -> None:
@@ -447,6 +562,16 @@ class TestOptions:
         for text in (limits.name, repr(limits), str(away.value)):
             assert "secret" not in text
         assert "redis://localhost:1/3" == limits.name
+
+    @pytest.mark.parametrize("secret", ["se/cret", "se#cret", "se?cret", "se[cret"])
+    def test_a_password_that_should_have_been_encoded_is_not_shown(self, secret: str) -> None:
+        """A URL cannot have it as it is; what is raised says so, and no part of it, not as a cause either."""
+        with pytest.raises(cra.StorageError) as refused:
+            RedisLimits(f"redis://:{secret}@localhost:6379/0")
+        shown = "".join(traceback.format_exception(refused.value)[-1:]) + repr(refused.value.__cause__)
+        assert "'se'" not in shown
+        assert "cret" not in shown
+        assert "%" in str(refused.value)
 
     def test_what_is_no_shared_limits_is_refused(self) -> None:
         """With what it has to be."""

@@ -27,6 +27,7 @@ class RedisServer:
     """
 
     def __init__(self, url: str, *, namespace: str, timeout: float, options: tuple[str, ...]) -> None:
+        _check(url)
         url, self.options = _split_options(url, options)
         namespace = self.options.get("namespace", namespace)
         if not namespace or "{" in namespace or "}" in namespace:
@@ -91,6 +92,19 @@ def _connect(url: str, timeout: float) -> Any:
         return client
     except (ValueError, TypeError) as error:
         raise StorageError(f"the URL is none that redis-py reads: {error}") from error
+
+
+def _check(url: str) -> None:
+    """Raises `StorageError` without any part of the URL: what a parser took for something else may be of a password."""
+    try:
+        _ = urlsplit(url).port
+        return
+    except ValueError:
+        pass  # what it says quotes the URL, and must not be the context of what is raised
+    raise StorageError(
+        "the URL is none that can be read: its host or its port is wrong, or its password has one of / ? # [ ] @, which are"
+        " written %2F %3F %23 %5B %5D %40"
+    )
 
 
 def _split_options(url: str, names: tuple[str, ...]) -> tuple[str, dict[str, str]]:

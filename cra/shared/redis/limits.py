@@ -62,7 +62,7 @@ class RedisLimits:
         self.when_away: WhenAway = when_away
         self._prefix = self._server.prefix
         self._reserve, self._release, self._open = map(self._server.script, ("reserve", "release", "open"))
-        self._id = f"{os.getpid():x}-{secrets.token_hex(6)}"
+        self._id = secrets.token_hex(6)
         self._numbers = itertools.count()
         self._known_epoch = 0
         self._lock = threading.Lock()
@@ -85,8 +85,9 @@ class RedisLimits:
 
     def reserve(self, charges: Sequence[Charge]) -> Answer:
         """See `SharedLimits`."""
-        keys, arguments = [self._prefix + "epoch"], [str(self._known_epoch), "", str(MAX_BUDGET_ENTRIES)]
-        member = arguments[1] = f"{self._id}-{next(self._numbers):x}"
+        # The process by its number now: it may have been forked since, and its parent counts on as well.
+        member = f"{self._id}-{os.getpid():x}-{next(self._numbers):x}"
+        keys, arguments = [self._prefix + "epoch"], [str(self._known_epoch), member]
         for charge in charges:
             keys += self._keys(charge)
             amount, cost = (
@@ -94,7 +95,8 @@ class RedisLimits:
                 _units(charge.limit, charge.cost, up=True),
             )
             window_us = 0 if charge.limit.window_ns is None else -(-charge.limit.window_ns // 1000)
-            arguments += [str(cost), str(amount), str(window_us), "1" if charge.enforced else "0"]
+            most = MAX_BUDGET_ENTRIES if charge.limit.kind == "budget" else amount
+            arguments += [str(cost), str(amount), str(window_us), "1" if charge.enforced else "0", str(most)]
         answer = self._call(self._reserve, keys, arguments)
         status, refused, retry_us, epoch = answer[:4]
         standings = answer[4 : 4 + 2 * len(charges)]
@@ -102,7 +104,7 @@ class RedisLimits:
         with self._lock:
             self._known_epoch = max(self._known_epoch, epoch)
         return Answer(
-            token=self._token(charges, counted, member) if status == 1 else None,
+            token=self._token(charges, counted, epoch, member) if status == 1 else None,
             refused=None if status == 1 else refused - 1,
             retry_after_ns=None if retry_us < 0 else retry_us * 1000,
             standings=tuple(
@@ -128,15 +130,15 @@ class RedisLimits:
         """See `SharedLimits`."""
         self._server.close()
 
-    def _token(self, charges: Sequence[Charge], counted: Sequence[int], member: str) -> _Token:
-        keys: list[str] = []
-        arguments: list[str] = []
+    def _token(self, charges: Sequence[Charge], counted: Sequence[int], epoch: int, member: str) -> _Token:
+        keys = [self._prefix + "epoch"]
+        arguments = [str(epoch), member]
         for charge, was_counted in zip(charges, counted):
             cost = _units(charge.limit, charge.cost, up=True)
             if was_counted and cost:
                 keys += self._keys(charge)
                 arguments += [str(cost), "0" if charge.limit.window_ns is None else "1"]
-        return _Token(keys, [*arguments, member])
+        return _Token(keys if len(keys) > 1 else [], arguments)
 
     def _keys(self, charge: Charge) -> tuple[str, str]:
         name = self._prefix + canonical_text(list(charge.key))  # type: ignore[call-overload]

@@ -2,8 +2,8 @@
 --
 -- KEYS[1]          the epoch: a hash of the server's run id, when the epoch began (us), the latest time seen (us), and whether it is open
 -- KEYS[2i], [2i+1] of charge i: its entries, a sorted set of "<cost>:<id>" by time of admission (us), and the total of their costs
--- ARGV[1]          the latest epoch that the caller knows; [2] an id for the entries; [3] the most entries of a key
--- ARGV[4i..4i+4]   of charge i: cost, amount (both whole units), window (us, 0: none), 1 where it is enforced
+-- ARGV[1]          the latest epoch that the caller knows; [2] an id for the entries
+-- ARGV[5i-2..5i+2] of charge i: cost, amount (both whole units), window (us, 0: none), 1 where it is enforced, the most entries
 --
 -- Answers {status, index of the charge that refused, us until it may fit (-1: never), epoch, used and us until the oldest leaves (-1: never)
 -- of each charge, 1 for each charge that was counted}; status is 1 counted, 0 refused, 2 refused because the epoch is younger than a window.
@@ -26,31 +26,61 @@ if state[1] ~= run or not since or since < known then
 end
 redis.call('HSET', KEYS[1], 'now', now)
 
+local function cost_of(entry)
+    return tonumber(string.match(entry, '^%d+'))
+end
+
+-- The total of a key, which says what its entries say, and how long it is until the oldest leaves. Whoever comes after `life`
+-- finds nothing that counts.
+local function count(entries, total, window, life)
+    local text = redis.call('GET', total)
+    local used = tonumber(text or '0')
+    if window == 0 then
+        redis.call('PERSIST', total) -- a limit that has lost its window
+        return used, -1
+    end
+    if not text then -- it was deleted, or there is nothing
+        for _, entry in ipairs(redis.call('ZRANGE', entries, 0, -1)) do
+            used = used + cost_of(entry)
+        end
+        if used > 0 then
+            redis.call('SET', total, used, 'PX', life)
+        end
+    end
+    local gone, freed = redis.call('ZRANGEBYSCORE', entries, '-inf', now - window), 0
+    for _, entry in ipairs(gone) do
+        freed = freed + cost_of(entry)
+    end
+    if #gone > 0 then
+        redis.call('ZREMRANGEBYSCORE', entries, '-inf', now - window)
+        used = used - freed
+        redis.call('DECRBY', total, string.format('%.0f', freed)) -- SET would have it live for ever
+    end
+    local oldest = redis.call('ZRANGE', entries, 0, 0, 'WITHSCORES')
+    if oldest[2] then
+        return used, oldest[2] + window - now
+    end
+    if used > 0 then -- counted without a window, or its entries were deleted: it counts as of now
+        redis.call('ZADD', entries, now, string.format('%.0f:%s-kept', used, ARGV[2]))
+        redis.call('PEXPIRE', entries, life)
+        redis.call('PEXPIRE', total, life)
+        return used, window
+    end
+    return used, -1
+end
+
 local charges = (#KEYS - 1) / 2
 local standings, counted = {}, {}
 local status, refused, retry = 1, 0, -1
 
 for i = 1, charges do
     local entries, total = KEYS[2 * i], KEYS[2 * i + 1]
-    local cost, amount, window, enforced = tonumber(ARGV[4 * i]), tonumber(ARGV[4 * i + 1]), tonumber(ARGV[4 * i + 2]), ARGV[4 * i + 3] == '1'
-    local used = tonumber(redis.call('GET', total) or '0')
-    local leaves = -1
-    if window > 0 then
-        local gone = redis.call('ZRANGEBYSCORE', entries, '-inf', now - window)
-        for _, entry in ipairs(gone) do
-            used = used - tonumber(string.match(entry, '^%d+'))
-        end
-        if #gone > 0 then
-            redis.call('ZREMRANGEBYSCORE', entries, '-inf', now - window)
-            redis.call('SET', total, used)
-        end
-        local oldest = redis.call('ZRANGE', entries, 0, 0, 'WITHSCORES')
-        if oldest[2] then
-            leaves = oldest[2] + window - now
-        end
-    end
+    local cost, amount, window = tonumber(ARGV[5 * i - 2]), tonumber(ARGV[5 * i - 1]), tonumber(ARGV[5 * i])
+    local enforced, most = ARGV[5 * i + 1] == '1', tonumber(ARGV[5 * i + 2])
+    local used, leaves = count(entries, total, window, math.ceil(window / 1000) + 60000)
     local closed = not open and (window == 0 or since + window > now)
-    local fits = used + cost <= amount and (window == 0 or redis.call('ZCARD', entries) < tonumber(ARGV[3]))
+    -- A difference: a sum could be larger than what numbers are exact up to.
+    local fits = cost <= amount - used and (window == 0 or redis.call('ZCARD', entries) < most)
     counted[i] = (fits and not closed) and 1 or 0
     if enforced and counted[i] == 0 and status == 1 then
         refused = i
@@ -67,7 +97,7 @@ end
 
 if status == 1 then
     for i = 1, charges do
-        local cost, window = tonumber(ARGV[4 * i]), tonumber(ARGV[4 * i + 2])
+        local cost, window = tonumber(ARGV[5 * i - 2]), tonumber(ARGV[5 * i])
         if counted[i] == 1 and cost > 0 then
             standings[2 * i - 1] = standings[2 * i - 1] + cost
             redis.call('SET', KEYS[2 * i + 1], standings[2 * i - 1])
@@ -76,7 +106,6 @@ if status == 1 then
                 if standings[2 * i] < 0 then
                     standings[2 * i] = window
                 end
-                -- Whoever comes after that finds nothing that counts.
                 local life = math.ceil(window / 1000) + 60000
                 redis.call('PEXPIRE', KEYS[2 * i], life)
                 redis.call('PEXPIRE', KEYS[2 * i + 1], life)
