@@ -21,7 +21,7 @@ from cra.atlas.registry import AtlasInfo, AtlasRegistry
 from cra.carp.conditions import RiskTier
 from cra.carp.request import Request
 from cra.carp.resolution import Resolution
-from cra.errors import ApprovalNotFound, InternalError, InvalidCARPRequest, SessionNotFound, StorageError
+from cra.errors import ApprovalNotFound, InternalError, InvalidCARPRequest, InvalidTraceEvent, SessionNotFound, StorageError
 from cra.execution.approvals import Approval
 from cra.execution.call import Call, Outcome
 from cra.execution.execute import execute
@@ -134,6 +134,9 @@ class Resolver:
             raise ValueError(f"ttl_seconds is {ttl_seconds!r}; it has to be a whole number between 0 and 86400")
         if not isinstance(overflow_timeout, (int, float)) or not overflow_timeout >= 0:
             raise ValueError(f"overflow_timeout is {overflow_timeout!r}; it has to be a number of seconds, 0 or more")
+        for field, seconds in (("idle_seconds", idle_seconds), ("life_seconds", life_seconds)):
+            if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0:
+                raise ValueError(f"{field} is {seconds!r}; it has to be a number of seconds, 0 or more")
         if redact is not None and not callable(redact):
             raise ValueError("redact has to be a function of an event type and a payload")
         if hash_key is not None and not isinstance(hash_key, bytes):
@@ -146,6 +149,7 @@ class Resolver:
         clock = clock or SystemClock()
         self._shared_limits = _open_shared_limits(shared_limits)
         self._closes_limits = isinstance(shared_limits, str)
+        board = _open_shared_approvals(shared_approvals)
         self._backends = open_storage(storage)
         volatile = next((backend.name for backend in self._backends if not backend.durable), None)
         if durability == "durable" and volatile is not None:
@@ -189,9 +193,9 @@ class Resolver:
             self._runtime.spending = SharedWindows(
                 self._runtime.limits, self._shared_limits, clock, lambda *event: self._record(event)
             )
-        if shared_approvals is not None:
+        if board is not None:
             self._runtime.asks_others = True
-            self._runtime.sharing = self._open_board(shared_approvals)
+            self._runtime.sharing = self._share(board)
         self._own_ids = own_ids
         self._lock = threading.Lock()
         self._own_ended = False
@@ -205,17 +209,14 @@ class Resolver:
             weakref.finalize(self, own_timers.close).atexit = False
         used = timers or own_timers
         if used is not None and timing is not None:
-            self._manager = self._start_timers(used, timing)
+            self._manager = self._make_manager(used, timing)
+            try:
+                self._manager.start()
+            except BaseException:
+                self.close()
+                raise
 
-    def _open_board(self, spec: str | SharedApprovals) -> ApprovalSharing:
-        if isinstance(spec, str):
-            from cra.shared.redis import RedisApprovals
-
-            spec = RedisApprovals(spec)
-        elif not isinstance(spec, SharedApprovals):
-            raise ValueError(
-                "shared_approvals has to be a redis:// URL or an object with the methods of SharedApprovals"
-            )
+    def _share(self, board: SharedApprovals) -> ApprovalSharing:
         this = weakref.ref(self)
 
         def decide(approval_id: str, decision: Decision) -> None:
@@ -223,9 +224,9 @@ class Resolver:
             if resolver is not None:
                 resolver._decide_here(decision.status, approval_id, decision.by, decision.reason)
 
-        return ApprovalSharing(spec, self._runtime.approvals, self._runtime.clock, decide)
+        return ApprovalSharing(board, self._runtime.approvals, self._runtime.clock, decide)
 
-    def _start_timers(self, timers: TimerBackend, timing: Timing) -> TimerManager:
+    def _make_manager(self, timers: TimerBackend, timing: Timing) -> TimerManager:
         runtime, level = self._runtime, timing.flush_level
         lifetimes = SessionLifetimes(
             self._sessions,
@@ -239,7 +240,13 @@ class Resolver:
         heartbeat = Heartbeat(runtime, self._sessions, timing.heartbeat_payload)
 
         def beat() -> None:
-            self._record(("runtime.heartbeat", heartbeat.payload(self._uptime_ms(), lifetimes.timed_out)))
+            payload = heartbeat.payload(self._uptime_ms(), lifetimes.timed_out)
+            try:
+                self._record(("runtime.heartbeat", payload))
+            except InvalidTraceEvent:  # what the host adds is no JSON, or too much
+                if payload.pop("custom", None) is None:
+                    raise
+                self._record(("runtime.heartbeat", payload | {"custom_error": InvalidTraceEvent.__name__}))
 
         def expire() -> int:
             runtime.expire_approvals()
@@ -254,7 +261,6 @@ class Resolver:
             beat=beat,
             flush=lambda: runtime.recorder.flush(level),
         )
-        manager.start()
         return manager
 
     def __enter__(self) -> Resolver:
@@ -622,10 +628,6 @@ class Resolver:
         """
         if not self._sessions.open_no_more():
             return
-        if self._manager is not None:
-            self._manager.stop()
-        if self._own_timers is not None:
-            self._own_timers.close()
         with ExitStack() as stack:
             stack.callback(self._runtime.recorder.close)
             stack.callback(self._runtime.threads.close)
@@ -633,8 +635,15 @@ class Resolver:
                 stack.callback(self._runtime.sharing.close)
             if self._closes_limits and self._shared_limits is not None:
                 stack.callback(self._shared_limits.close)
-            self._sessions.end_all()
-            self._record(ending(self._uptime_ms()), last=True)
+            stack.callback(self._end)
+            if self._own_timers is not None:
+                stack.callback(self._own_timers.close)
+            if self._manager is not None:
+                self._manager.stop()
+
+    def _end(self) -> None:
+        self._sessions.end_all()
+        self._record(ending(self._uptime_ms()), last=True)
 
     def _end_in_child(self) -> None:  # pragma: no cover - runs in forked children only
         """Whoever takes a lock in a forked child is told, where he might wait for ever."""
@@ -682,6 +691,16 @@ def _open_shared_limits(spec: str | SharedLimits | None) -> SharedLimits | None:
         return RedisLimits(spec)
     if spec is not None and not isinstance(spec, SharedLimits):
         raise ValueError("shared_limits has to be a redis:// URL or an object with the methods of SharedLimits")
+    return spec
+
+
+def _open_shared_approvals(spec: str | SharedApprovals | None) -> SharedApprovals | None:
+    if isinstance(spec, str):
+        from cra.shared.redis import RedisApprovals
+
+        return RedisApprovals(spec)
+    if spec is not None and not isinstance(spec, SharedApprovals):
+        raise ValueError("shared_approvals has to be a redis:// URL or an object with the methods of SharedApprovals")
     return spec
 
 

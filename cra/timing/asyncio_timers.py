@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from inspect import isawaitable
 
 from cra.timing.clock import Clock, SystemClock
-from cra.timing.schedule import Callback
+from cra.timing.schedule import Timer
 from cra.timing.timers import Timers
 
 
@@ -15,7 +16,7 @@ class AsyncioTimers(Timers):
     """Made on the event loop that is to run the callbacks, or given it; scheduled and cancelled from any thread.
 
     A callback that blocks holds up the loop, as everywhere in asyncio; one that is awaited does not hold up other timers, and
-    is not called again before it is done. What still runs at `close` is cancelled. Raises `RuntimeError` where there is no loop.
+    a repeating timer does not call it again before it is done. What still runs at `close` is cancelled. Raises `RuntimeError` where there is no loop.
     """
 
     name = "asyncio timers"
@@ -25,18 +26,20 @@ class AsyncioTimers(Timers):
         super().__init__(clock or SystemClock())
         self._loop = loop or asyncio.get_running_loop()
         self._handle: asyncio.TimerHandle | None = None
-        self._running: dict[Callback, asyncio.Future[object]] = {}
+        self._running: dict[Timer, asyncio.Future[object]] = {}
 
     def wake(self) -> None:
         """Look at the clock soon; for clocks other than the system's, once they were moved."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._step)
+        self._call_soon(self._step)
 
     def close(self) -> None:
         """See `TimerBackend`."""
         super().close()
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._stop)
+        self._call_soon(self._stop)
+
+    def _call_soon(self, function: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop is closed, on its own thread and perhaps just now: nothing runs there any more
+            self._loop.call_soon_threadsafe(function)
 
     def _stop(self) -> None:
         if self._handle is not None:
@@ -52,17 +55,17 @@ class AsyncioTimers(Timers):
         if left is not None:
             self._handle = self._loop.call_later(left, self._step)
 
-    def _call(self, callback: Callback) -> None:
-        if callback in self._running:
+    def _call(self, timer: Timer) -> None:
+        if timer in self._running:
             self._missed += 1
             return
-        result = callback()
+        result = timer.callback()
         if isawaitable(result):
-            task = self._running[callback] = asyncio.ensure_future(_finish(result), loop=self._loop)
-            task.add_done_callback(lambda done: self._note_done(callback, done))
+            task = self._running[timer] = asyncio.ensure_future(_finish(result), loop=self._loop)
+            task.add_done_callback(lambda done: self._note_done(timer, done))
 
-    def _note_done(self, callback: Callback, done: asyncio.Future[object]) -> None:
-        self._running.pop(callback, None)
+    def _note_done(self, timer: Timer, done: asyncio.Future[object]) -> None:
+        self._running.pop(timer, None)
         if not done.cancelled() and (error := done.exception()) is not None:
             self._note_error(error)
 

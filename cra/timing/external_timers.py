@@ -30,7 +30,8 @@ class ExternalTimers(Timers):
     """See the module.
 
     `on_schedule(ScheduledTimer)` and `on_cancel(timer_id)` are called for every change, to register it with the scheduler; they
-    must not call back. What they raise is raised by whoever schedules, and nothing is scheduled then. A firing that comes at
+    must not call back. What they raise is raised by whoever schedules, and nothing is scheduled then; a runtime looks after its
+    sessions again with its next heartbeat. A firing that comes at
     most `tolerance` seconds before its time is in time. With no scheduler to tell, poll: `run_due()`.
     """
 

@@ -6,9 +6,9 @@ collected with its timers still scheduled. PROTOCOL: Timing defaults.
 
 from __future__ import annotations
 
-import math
 import weakref
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -16,7 +16,7 @@ import msgspec
 from cra.timing.clock import NS_PER_SECOND, Clock
 from cra.timing.heartbeat import CustomPayload
 from cra.timing.session_ttl import SessionLifetimes
-from cra.timing.timers import TimerBackend
+from cra.timing.timers import LONGEST_DELAY, TimerBackend
 
 if TYPE_CHECKING:
     from cra.session import Session
@@ -48,11 +48,14 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
             seconds = getattr(self, field)
             if seconds is not None and not _is_number(seconds, least):
                 raise ValueError(
-                    f"{field} is {seconds!r}; it has to be a number of seconds, {least:g} or more, or None"
+                    f"{field} is {seconds!r}; it has to be a number of seconds, {least:g} to {LONGEST_DELAY:.0f}, or None"
                 )
         for field in ("warning_seconds", "grace_seconds"):
-            if not _is_number(getattr(self, field), 0):
-                raise ValueError(f"{field} is {getattr(self, field)!r}; it has to be a number of seconds, 0 or more")
+            seconds = getattr(self, field)
+            if not _is_number(seconds, 0):
+                raise ValueError(
+                    f"{field} is {seconds!r}; it has to be a number of seconds, 0 to {LONGEST_DELAY:.0f}"
+                )
         for field in ("heartbeat_payload", "on_warning"):
             if getattr(self, field) is not None and not callable(getattr(self, field)):
                 raise ValueError(f"{field} has to be a function")
@@ -60,6 +63,10 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"flush_level is {self.flush_level!r}; it has to be 'stored' or 'durable'")
         if not isinstance(self.name, str) or not self.name:
             raise ValueError("name has to be a string that is not empty")
+
+
+# Which runtime's timers have a name, by backend, which lives as long as its runtimes do.
+_served: weakref.WeakValueDictionary[tuple[int, str], TimerManager] = weakref.WeakValueDictionary()
 
 
 class TimerManager:
@@ -98,8 +105,17 @@ class TimerManager:
         return self._lifetimes.timed_out
 
     def start(self) -> None:
-        """Schedule the timers. Raises `ValueError` for an interval that the backend does not take."""
+        """Schedule the timers.
+
+        Raises `ValueError` for an interval that the backend does not take, or where it serves another runtime of this name, and
+        whatever else the backend raises.
+        """
         timing = self._timing
+        if _served.setdefault((id(self._timers), timing.name), self) is not self:
+            raise ValueError(
+                f"these timers serve another runtime whose name is {timing.name!r}; close that one, or give this one a"
+                " Timing.name of its own"
+            )
         if timing.heartbeat_seconds is not None:
             self._timers.schedule_repeating(self._beat_id, timing.heartbeat_seconds, _weakly(self._do_beat))
         if timing.flush_seconds is not None:
@@ -107,14 +123,24 @@ class TimerManager:
         self._do_sweep()
 
     def stop(self) -> None:
-        """Cancel the timers. Harmless when repeated."""
+        """Cancel the timers. Harmless when repeated. Raises what the backend raises, when all of them are cancelled."""
         self._stopped = True
-        for timer_id in (self._beat_id, self._flush_id, self._sweep_id):
-            self._timers.cancel(timer_id)
+        place = id(self._timers), self._timing.name
+        if _served.get(place) is not self:
+            return
+        with ExitStack() as stack:
+            stack.callback(_served.pop, place, None)
+            for timer_id in (self._beat_id, self._flush_id, self._sweep_id):
+                stack.callback(self._timers.cancel, timer_id)
 
     def _do_beat(self) -> None:
-        if not self._stopped:
+        if self._stopped:
+            return
+        try:
             self._beat()
+        finally:
+            if not self._timers.exists(self._sweep_id):  # the backend could not be told of it
+                self._do_sweep()
 
     def _do_flush(self) -> None:
         if not self._stopped:
@@ -149,6 +175,5 @@ def _is_number(seconds: object, least: float) -> bool:
     return (
         isinstance(seconds, (int, float))
         and not isinstance(seconds, bool)
-        and math.isfinite(seconds)
-        and least <= seconds
+        and least <= seconds <= LONGEST_DELAY
     )

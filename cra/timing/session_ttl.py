@@ -39,7 +39,7 @@ class SessionLifetimes:
 
     `idle_ns`, `life_ns`, `ttl_ns` and `grace_ns` are the runtime's, in ns; `warning_ns` before a session's end its trace gets a
     `session.expiring` with the `cause` (`idle` or `life`) and the `seconds_left`, unless the whole time is no longer than that.
-    `on_warning` is told, too; what it raises is raised by the sweep, when that is through.
+    `on_warning` is told, too; what it or the host's `redact` raises is raised by the sweep, when that is through.
     """
 
     def __init__(
@@ -74,18 +74,26 @@ class SessionLifetimes:
 
         No session that is opened meanwhile can be due before that.
         """
+        failure: Exception | None = None
         for session in self._sessions.newest(self._watches):
             self._watch(_Watch(session.session_id), now)
         while self._heap and self._heap[0][0] <= now:
             watch = heapq.heappop(self._heap)[2]
             found = self._sessions.find(watch.session_id)
-            again = None if found is None else self._look_at(found, watch, now)
-            if again is None:
-                del self._watches[watch.session_id]
-            else:
-                self._watch(watch, again)
+            again: int | None = now + _AGAIN_NS  # where looking at it raises, as the host's `redact` may
+            try:
+                again = None if found is None else self._look_at(found, watch, now)
+            except Exception as error:
+                failure = error
+            finally:
+                if again is None:
+                    del self._watches[watch.session_id]
+                else:
+                    self._watch(watch, again)
         self._forget_ended()
         self._tell()
+        if failure is not None:
+            raise failure
         return min(self._heap[0][0], now + self._horizon_ns) if self._heap else now + self._horizon_ns
 
     def _tell(self) -> None:

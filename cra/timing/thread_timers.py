@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cra.timing.clock import Clock, SystemClock
+from cra.timing.schedule import Timer
 from cra.timing.timers import Timers
 from cra.trace.worker import Worker
 
@@ -31,6 +32,12 @@ class ThreadTimers(Timers):
 
     def _step(self) -> float | None:
         return self.run_due()
+
+    def _call(self, timer: Timer) -> None:
+        try:
+            timer.callback()
+        except BaseException as error:  # of `sys.exit`, say: the thread would end without a word, and all timers with it
+            self._note_error(error)
 
     def _note_scheduled(self, timer_id: str, due_ns: int, interval_ns: int | None) -> None:
         if self._schedule.next_due() == due_ns:  # else the thread wakes up in time anyway

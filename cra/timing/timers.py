@@ -157,7 +157,7 @@ class Timers:
         self._missed += timer.missed
         timer.missed = 0
         try:
-            self._call(timer.callback)
+            self._call(timer)
         except Exception as error:
             self._note_error(error)
 
@@ -168,8 +168,8 @@ class Timers:
     def _now_ns(self) -> int:
         return self._clock.monotonic_ns()
 
-    def _call(self, callback: Callback) -> None:
-        callback()
+    def _call(self, timer: Timer) -> None:
+        timer.callback()
 
     def _note_scheduled(self, timer_id: str, due_ns: int, interval_ns: int | None) -> None:
         """The schedule has changed; called under the lock."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import json
 import threading
 import weakref
+from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
@@ -65,6 +67,19 @@ class TestHeartbeats:
             first, second = beats(resolver)
             assert {"queue": 5} == first["custom"]
             assert "TypeError" == second["custom_error"]
+
+    @pytest.mark.parametrize(
+        "custom", [{"x": object()}, {"x": float("nan")}, {"x": "\ud800"}, {1: 2}, {"x": "y" * 3_000_000}], ids=["object", "nan", "surrogate", "key", "large"]
+    )
+    def test_what_cannot_be_recorded_is_left_out(self, clock: VirtualClock, custom: Any) -> None:
+        """A heartbeat without it comes all the same, and says so."""
+        timers = VirtualTimers(clock)
+        timing = cra.Timing(heartbeat_payload=lambda: custom)
+        with cra.Resolver(clock=clock, timers=timers, timing=timing) as resolver:
+            clock.advance(30)
+            (beat,) = beats(resolver)
+            assert ("InvalidTraceEvent", None) == (beat["custom_error"], beat.get("custom"))
+            assert 0 == timers.stats().errors
 
     def test_they_pass_by_the_hosts_redaction(self, clock: VirtualClock) -> None:
         """As everything that is recorded."""
@@ -139,6 +154,63 @@ def test_two_runtimes_share_a_backend_by_names(clock: VirtualClock) -> None:
     second.close()
 
 
+def test_two_runtimes_of_one_name_are_refused(clock: VirtualClock) -> None:
+    """The second would take the first one's timers away without a word; once that is closed, the name is free."""
+    timers = VirtualTimers(clock)
+    first = cra.Resolver(clock=clock, timers=timers)
+    with pytest.raises(ValueError, match="'cra'.*Timing.name"):
+        cra.Resolver(clock=clock, timers=timers)
+    clock.advance(30)
+    assert 1 == len(beats(first))
+    first.close()
+    with cra.Resolver(clock=clock, timers=timers) as second:
+        clock.advance(30)
+        assert 1 == len(beats(second))
+
+
+def test_a_resolver_that_cannot_have_its_timers_leaves_nothing_open(tmp_path: Path, clock: VirtualClock) -> None:
+    """What was opened before is closed again: the trace of the runtime has its end."""
+    timers = VirtualTimers(clock)
+    timers.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        cra.Resolver(f"jsonl:///{tmp_path}", clock=clock, timers=timers)
+    events = [json.loads(line) for path in tmp_path.rglob("*.jsonl") for line in path.read_text().splitlines()]
+    assert ["session.started", "session.ended"] == [events[0]["event_type"], events[-1]["event_type"]]
+
+
+class TestSchedulerAway:
+    """An outside scheduler that cannot be told."""
+
+    def fail(self, *_: object) -> None:
+        raise OSError("no route to the scheduler")
+
+    def test_a_runtime_is_closed_all_the_same(self) -> None:
+        """Everything is ended and stored, and what the scheduler raised is raised then."""
+        resolver = cra.Resolver(timers=cra.ExternalTimers(on_cancel=self.fail))
+        session = resolver.create_session("bot", "x")
+        with pytest.raises(OSError, match="no route"):
+            resolver.close()
+        assert "ended" == session.status
+        assert resolver._own_ended
+
+    def test_lifetimes_go_on_with_the_next_heartbeat(self, clock: VirtualClock) -> None:
+        """A sweep that could not be scheduled is not the last one."""
+        is_away = False
+        timers = cra.ExternalTimers(on_schedule=lambda _: self.fail() if is_away else None, clock=clock)
+        with cra.Resolver(clock=clock, timers=timers, idle_seconds=100) as resolver:
+            session = resolver.create_session("bot", "x")
+            is_away = True
+            clock.advance(101)
+            timers.run_due()
+            assert not timers.exists("cra/sessions")
+            is_away = False
+            other = resolver.create_session("bot", "x")
+            for _ in range(7):
+                clock.advance(30)
+                timers.run_due()
+            assert ("ended", "ended") == (session.status, other.status)
+
+
 def test_an_external_scheduler_drives_a_runtime() -> None:
     """By ids that are the same in every run."""
     clock = VirtualClock()
@@ -187,6 +259,9 @@ def test_a_forgotten_resolver_is_collected_with_its_timers() -> None:
         ({"flush_seconds": -1}, "flush_seconds is -1"),
         ({"warning_seconds": -1}, "warning_seconds is -1"),
         ({"grace_seconds": float("nan")}, "grace_seconds is nan"),
+        ({"grace_seconds": 1e300}, "grace_seconds is 1e.300"),
+        ({"warning_seconds": 1e300}, "warning_seconds is 1e.300"),
+        ({"heartbeat_seconds": 1e12}, "heartbeat_seconds is 1"),
         ({"flush_level": "recorded"}, "flush_level is 'recorded'"),
         ({"heartbeat_payload": 5}, "heartbeat_payload"),
         ({"on_warning": 5}, "on_warning"),

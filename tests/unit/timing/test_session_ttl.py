@@ -148,6 +148,42 @@ class TestWarning:
             assert 0 == resolver.stats().sessions_active
 
 
+def test_a_warning_that_redaction_prevents_does_not_keep_a_session_alive() -> None:
+    """Whatever the host's function raises is counted, and the session is looked at again."""
+
+    def redact(kind: str, payload: dict[str, Any]) -> dict[str, Any]:
+        if kind == "session.expiring":
+            raise ValueError("no")
+        return payload
+
+    clock = VirtualClock()
+    timers = VirtualTimers(clock)
+    with cra.Resolver(clock=clock, timers=timers, timing=QUIET, redact=redact) as resolver:
+        sessions = [resolver.create_session("bot", "x") for _ in range(3)]
+        clock.advance(3602)
+        assert "ValueError: no" == timers.stats().last_error
+        assert ["ended"] * 3 == [session.status for session in sessions]
+
+
+@pytest.mark.parametrize("field", ["idle_seconds", "life_seconds"])
+@pytest.mark.parametrize("value", [float("nan"), -1, "60", None, True])
+def test_a_lifetime_that_is_none_is_refused(field: str, value: Any) -> None:
+    """With the name of what is wrong."""
+    with pytest.raises(ValueError, match=f"{field} is "):
+        cra.Resolver(**{field: value})
+
+
+def test_sessions_may_live_for_ever() -> None:
+    """Infinity is a number of seconds."""
+    clock = VirtualClock()
+    with cra.Resolver(
+        clock=clock, timers=VirtualTimers(clock), idle_seconds=float("inf"), life_seconds=float("inf"), timing=QUIET
+    ) as resolver:
+        session = resolver.create_session("bot", "x")
+        clock.advance(10**7)
+        assert "active" == session.status
+
+
 class TestGrace:
     """Executions that are under way when their session expires."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 import time
 import weakref
@@ -99,6 +100,15 @@ class TestThreadTimers(TimerContract):
         assert [] == self.calls
         timers.close()
 
+    def test_a_callback_that_wants_to_end_everything_ends_nothing(self) -> None:
+        """What `sys.exit` raises ends a thread without a word, and every timer would be silent from then on."""
+        timers, done = ThreadTimers(), threading.Event()
+        timers.schedule_once("exit", 0, lambda: sys.exit(3))
+        timers.schedule_once("next", 0.01, done.set)
+        assert done.wait(PATIENCE)
+        assert (1, "SystemExit: 3") == (timers.stats().errors, timers.stats().last_error)
+        timers.close()
+
     def test_closing_ends_the_thread(self) -> None:
         """Also while it waits for a timer that is far away, and from within a callback."""
         timers, done = ThreadTimers(), threading.Event()
@@ -149,6 +159,33 @@ class TestAsyncioTimers(TimerContract):
         settle(self.loop)
         self.advance(10)
         assert ["other", "begun", "done", "begun", "done"] == self.calls
+
+    def test_two_timers_may_have_one_callback(self) -> None:
+        """It is a timer that does not come twice at once, not a function: one that fires once is never lost."""
+        gate = asyncio.Event()
+
+        async def wait() -> None:
+            self.calls.append("begun")
+            await gate.wait()
+
+        self.timers.schedule_once("a", 10, wait)
+        self.timers.schedule_once("b", 20, wait)
+        self.advance(10)
+        self.advance(10)
+        settle(self.loop)
+        assert (["begun", "begun"], 0) == (self.calls, self.timers.stats().missed)
+        gate.set()
+
+    def test_a_loop_that_closes_meanwhile_is_no_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Neither for who schedules nor for who closes: on another thread, nobody can know."""
+
+        def closed(*_: object) -> None:
+            raise RuntimeError("Event loop is closed")
+
+        monkeypatch.setattr(self.loop, "call_soon_threadsafe", closed)
+        self.timers.schedule_once("a", 10, self.note("a"))
+        self.timers.close()
+        monkeypatch.undo()
 
     def test_a_coroutine_that_raises_is_counted(self) -> None:
         """As any other callback."""
