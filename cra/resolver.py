@@ -21,7 +21,14 @@ from cra.atlas.registry import AtlasInfo, AtlasRegistry
 from cra.carp.conditions import RiskTier
 from cra.carp.request import Request
 from cra.carp.resolution import Resolution
-from cra.errors import ApprovalNotFound, InternalError, InvalidCARPRequest, InvalidTraceEvent, SessionNotFound, StorageError
+from cra.errors import (
+    ApprovalNotFound,
+    InternalError,
+    InvalidCARPRequest,
+    InvalidTraceEvent,
+    SessionNotFound,
+    StorageError,
+)
 from cra.execution.approvals import Approval
 from cra.execution.call import Call, Outcome
 from cra.execution.execute import execute
@@ -252,7 +259,7 @@ class Resolver:
             runtime.expire_approvals()
             return runtime.approvals.next_expiry()
 
-        manager = TimerManager(
+        return TimerManager(
             timers,
             timing,
             runtime.clock,
@@ -261,7 +268,6 @@ class Resolver:
             beat=beat,
             flush=lambda: runtime.recorder.flush(level),
         )
-        return manager
 
     def __enter__(self) -> Resolver:
         return self

@@ -250,19 +250,26 @@ class Call:
             self._refuse_denied(cleared.member, cleared.verdict)
         if cleared.verdict.result == "requires_approval":
             policy = cleared.verdict.pending[0]
-            if not self._is_decided_elsewhere(policy):
+            if not self._is_granted_elsewhere(policy):
                 self._ask_approval(policy)
-            return self._clear(policy_set, parameters, digest)
+            cleared = clear(self.session, self._ask, policy_set, self.action_id, parameters, digest)
+            if cleared.verdict.result == "deny":
+                self._refuse_denied(cleared.member, cleared.verdict)
+            if cleared.verdict.result == "requires_approval":  # of another policy, too
+                self._ask_approval(cleared.verdict.pending[0])
         return cleared
 
-    def _is_decided_elsewhere(self, policy: Policy) -> bool:
+    def _is_granted_elsewhere(self, policy: Policy) -> bool:
         """Whether somebody in another process has granted what this call waits for, which counts here from now on."""
         sharing = self.runtime.sharing
         if sharing is None:
             return False
-        session = self.session
-        waiting = self.runtime.approvals.held(session.session_id, policy, self.action_id, self._bound_to(policy))
-        return waiting is not None and waiting.status == "pending" and sharing.take_over(waiting.approval_id)
+        waits_for = self.session.session_id, policy, self.action_id, self._bound_to(policy)
+        waiting = self.runtime.approvals.held(*waits_for)
+        if waiting is not None and waiting.status == "pending":
+            sharing.take_over(waiting.approval_id)  # or the listener has, a moment ago
+            waiting = self.runtime.approvals.held(*waits_for)
+        return waiting is not None and waiting.status == "granted"
 
     def _bound_to(self, policy: Policy) -> str | None:
         """The hash of the parameters that an approval of this policy is bound to, None where it is to none."""

@@ -16,7 +16,8 @@ class AsyncioTimers(Timers):
     """Made on the event loop that is to run the callbacks, or given it; scheduled and cancelled from any thread.
 
     A callback that blocks holds up the loop, as everywhere in asyncio; one that is awaited does not hold up other timers, and
-    a repeating timer does not call it again before it is done. What still runs at `close` is cancelled. Raises `RuntimeError` where there is no loop.
+    a repeating timer does not call it again before it is done. What still runs at `close` is cancelled. Raises `RuntimeError`
+    where there is no loop.
     """
 
     name = "asyncio timers"
@@ -38,7 +39,9 @@ class AsyncioTimers(Timers):
         self._call_soon(self._stop)
 
     def _call_soon(self, function: Callable[[], None]) -> None:
-        with suppress(RuntimeError):  # the loop is closed, on its own thread and perhaps just now: nothing runs there any more
+        with suppress(
+            RuntimeError
+        ):  # the loop is closed, on its own thread and perhaps just now: nothing runs there any more
             self._loop.call_soon_threadsafe(function)
 
     def _stop(self) -> None:

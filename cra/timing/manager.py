@@ -53,9 +53,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
         for field in ("warning_seconds", "grace_seconds"):
             seconds = getattr(self, field)
             if not _is_number(seconds, 0):
-                raise ValueError(
-                    f"{field} is {seconds!r}; it has to be a number of seconds, 0 to {LONGEST_DELAY:.0f}"
-                )
+                raise ValueError(f"{field} is {seconds!r}; it has to be a number of seconds, 0 to {LONGEST_DELAY:.0f}")
         for field in ("heartbeat_payload", "on_warning"):
             if getattr(self, field) is not None and not callable(getattr(self, field)):
                 raise ValueError(f"{field} has to be a function")
@@ -172,8 +170,4 @@ def _weakly(method: Callable[[], None]) -> Callable[[], None]:
 
 
 def _is_number(seconds: object, least: float) -> bool:
-    return (
-        isinstance(seconds, (int, float))
-        and not isinstance(seconds, bool)
-        and least <= seconds <= LONGEST_DELAY
-    )
+    return isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and least <= seconds <= LONGEST_DELAY

@@ -36,7 +36,9 @@ class ThreadTimers(Timers):
     def _call(self, timer: Timer) -> None:
         try:
             timer.callback()
-        except BaseException as error:  # of `sys.exit`, say: the thread would end without a word, and all timers with it
+        except (
+            BaseException
+        ) as error:  # of `sys.exit`, say: the thread would end without a word, and all timers with it
             self._note_error(error)
 
     def _note_scheduled(self, timer_id: str, due_ns: int, interval_ns: int | None) -> None:

@@ -217,7 +217,9 @@ class TestCounting:
         """Against `SlidingWindows`, with the time told: who is refused and until when, what is counted, what is given back."""
         limits = RedisLimits(running.url, namespace=f"model-{time.monotonic_ns()}")
         limits.start()
-        limits._server.client.hincrby(limits._prefix + "epoch", "now", 10 * HOUR // 1000)  # the server's own stands still
+        limits._server.client.hincrby(
+            limits._prefix + "epoch", "now", 10 * HOUR // 1000
+        )  # the server's own stands still
         of = {"a": calls(3, 10_000), "b": budget("4", 7_000), "c": budget("3", None)}
         model = SlidingWindows()
         held: list[tuple[Any, Any]] = []

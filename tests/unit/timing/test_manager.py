@@ -69,7 +69,9 @@ class TestHeartbeats:
             assert "TypeError" == second["custom_error"]
 
     @pytest.mark.parametrize(
-        "custom", [{"x": object()}, {"x": float("nan")}, {"x": "\ud800"}, {1: 2}, {"x": "y" * 3_000_000}], ids=["object", "nan", "surrogate", "key", "large"]
+        "custom",
+        [{"x": object()}, {"x": float("nan")}, {"x": "\ud800"}, {1: 2}, {"x": "y" * 3_000_000}],
+        ids=["object", "nan", "surrogate", "key", "large"],
     )
     def test_what_cannot_be_recorded_is_left_out(self, clock: VirtualClock, custom: Any) -> None:
         """A heartbeat without it comes all the same, and says so."""
@@ -158,7 +160,7 @@ def test_two_runtimes_of_one_name_are_refused(clock: VirtualClock) -> None:
     """The second would take the first one's timers away without a word; once that is closed, the name is free."""
     timers = VirtualTimers(clock)
     first = cra.Resolver(clock=clock, timers=timers)
-    with pytest.raises(ValueError, match="'cra'.*Timing.name"):
+    with pytest.raises(ValueError, match=r"'cra'.*Timing.name"):
         cra.Resolver(clock=clock, timers=timers)
     clock.advance(30)
     assert 1 == len(beats(first))
