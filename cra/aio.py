@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ async def decision(book: ApprovalBook, approval_id: str, timeout: float | None) 
     """The approval once it is decided, or as it stands after `timeout` seconds. Raises `ApprovalNotFound` when it is gone."""
     loop = asyncio.get_running_loop()
     decided = asyncio.Event()
-    unwatch = book.watch(approval_id, lambda: loop.call_soon_threadsafe(decided.set))
+    unwatch = book.watch(approval_id, _waker(loop, decided))
     try:
         if book.find(approval_id).status == "pending":
             await asyncio.wait_for(decided.wait(), timeout)
@@ -76,9 +77,11 @@ def _read(backend: StorageBackend, session_id: str, after: int, types: Collectio
         raise StorageError(f"the events of session {session_id} cannot be read any more: {error}") from error
 
 
-def _waker(loop: asyncio.AbstractEventLoop, news: asyncio.Event) -> Callable[[object], None]:
-    def wake(_: object) -> None:
-        if not loop.is_closed():
+def _waker(loop: asyncio.AbstractEventLoop, news: asyncio.Event) -> Callable[..., None]:
+    def wake(*_: object) -> None:
+        with suppress(
+            RuntimeError
+        ):  # the loop is closed, on its own thread and perhaps just now: nobody waits there any more
             loop.call_soon_threadsafe(news.set)
 
     return wake

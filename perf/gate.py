@@ -1,7 +1,8 @@
 """Ratios that `ci/perf-gate.sh` holds: `python -m perf.gate FILE`, where FILE is from `python -m perf --json`.
 
 What is compared was measured in one run, so that a slow machine is slow on both sides: the compiled resolve against the
-reference's, one of 117 actions against one of 5, and a resolve with the worker at it against one with the worker idle. The
+reference's, one of 117 actions against one of 5, a resolve with the worker at it against one with the worker idle, with timers
+against one without, and under limits against one under none. The
 machine is shared, so what fails is measured again, twice; one try that holds is enough. The last line says what was found.
 """
 
@@ -35,6 +36,10 @@ BOUNDS = (
     Bound("117 / 5 actions", ("resolve 117", "compiled"), ("resolve 5", "compiled"), 2.0),
     # An idle worker leaves cold caches behind: the busy one is the faster of both, or the caller waits for it.
     Bound("busy / idle worker", ("resolve 5", "compiled"), ("resolve idle", "compiled"), 1.25),
+    Bound("timed / untimed", ("resolve timed", "compiled"), ("resolve untimed", "compiled"), 1.1),
+    # A resolve takes some 220 ns, and a limit may add 200 ns to it.
+    Bound("1 limit / none", ("resolve 1 limits", "compiled"), ("resolve 0 limits", "compiled"), 1.9),
+    Bound("5 limits / none", ("resolve 5 limits", "compiled"), ("resolve 0 limits", "compiled"), 5.5),
 )
 NEEDED = tuple({place: None for bound in BOUNDS for place in (bound.above, bound.below)})
 

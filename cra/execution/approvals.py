@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
 from hashlib import sha256
-from threading import Event, Lock
+from threading import Event, RLock
 from typing import TYPE_CHECKING, Literal
 from unicodedata import normalize
 
@@ -121,7 +121,8 @@ class ApprovalBook:
         self.lifetime_ns = lifetime_seconds * NS_PER_SECOND
         self._max_pending = max_pending
         self._max_pending_per_session = max_pending_per_session
-        self._lock = Lock()
+        # Reentrant: the collector may give up a wait at any time, also in the middle of a call.
+        self._lock = RLock()
         self._approvals: dict[str, Approval] = {}
         self._sessions: dict[str, _Session] = {}
         self._deadlines: OrderedDict[str, int] = OrderedDict()

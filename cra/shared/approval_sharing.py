@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
-from cra.errors import ActionDenied, ApprovalNotFound, Conflict, CRAError, InvalidParameters, StorageError
+from cra.errors import ActionDenied, ApprovalNotFound, Conflict, InvalidParameters, StorageError
 from cra.execution.approvals import Approval, ApprovalBook, same_name
 from cra.shared.approvals import Decision, SharedApprovals, SharedApprovalsAway, Verdict
 from cra.timing.clock import NS_PER_SECOND, Clock, format_timestamp
@@ -38,6 +38,7 @@ class ApprovalSharing:
         self._decide_here = decide_here
         self._lock = threading.Lock()
         self._announced: set[str] = set()
+        self._listens = False
         self._gone: deque[str] = deque()
         self._heard: deque[str] = deque()
         self._worker = Worker(self._step, "cra-approvals")
@@ -50,22 +51,23 @@ class ApprovalSharing:
         except SharedApprovalsAway:
             return
         with self._lock:
-            first = not self._announced
+            first, self._listens = not self._listens, True
             self._announced.add(approval.approval_id)
-        self._book.watch(approval.approval_id, lambda: self._note(self._gone, approval.approval_id))
+        unwatch = self._book.watch(approval.approval_id, lambda: self._note(self._gone, approval.approval_id))
+        if not self._is_pending(
+            approval.approval_id
+        ):  # it was decided, or its session has ended, before the watch began
+            unwatch()
+            self._note(self._gone, approval.approval_id)
         if first:
             self._board.listen(lambda approval_id: self._note(self._heard, approval_id))
 
     def take_over(self, approval_id: str) -> bool:
         """Whether an approval of this process was decided elsewhere, and is now decided here."""
-        with self._lock:
-            if approval_id not in self._announced:
-                return False
         try:
-            decision = self._board.decision(approval_id)
+            return self._look_up(approval_id)
         except SharedApprovalsAway:
             return False
-        return decision is not None and self._apply(approval_id, decision)
 
     def pending(self) -> list[Approval]:
         """What waits in other processes. Raises `StorageError` where the board is away."""
@@ -121,14 +123,19 @@ class ApprovalSharing:
 
     def _step(self) -> float | None:
         """What was heard and what is gone; nobody waits for it."""
+        later: set[str] = set()
         while self._heard:
             approval_id = self._heard.popleft()
             with self._lock:
                 concerned = list(self._announced) if not approval_id else [approval_id]
             for each in concerned:
-                self.take_over(each)
+                try:
+                    self._look_up(each)
+                except SharedApprovalsAway:
+                    later.add(each)
+        self._heard.extend(later)  # it is told once
         if not self._gone:
-            return None
+            return _AGAIN_SECONDS if later else None
         gone = [self._gone.popleft() for _ in range(len(self._gone))]
         try:
             self._board.withdraw(gone)
@@ -137,11 +144,25 @@ class ApprovalSharing:
             return _AGAIN_SECONDS
         with self._lock:
             self._announced.difference_update(gone)
-        return None
+        return _AGAIN_SECONDS if later else None
+
+    def _is_pending(self, approval_id: str) -> bool:
+        try:
+            return self._book.find(approval_id).status == "pending"
+        except ApprovalNotFound:
+            return False
+
+    def _look_up(self, approval_id: str) -> bool:
+        """As `take_over`; raises `SharedApprovalsAway`."""
+        with self._lock:
+            if approval_id not in self._announced:
+                return False
+        decision = self._board.decision(approval_id)
+        return decision is not None and self._apply(approval_id, decision)
 
     def _apply(self, approval_id: str, decision: Decision) -> bool:
         try:
             self._decide_here(approval_id, decision)
-        except CRAError:  # decided here meanwhile, or its session has ended
+        except Exception:  # decided here meanwhile, or its session has ended; or the host's `redact` raises
             return False
         return True

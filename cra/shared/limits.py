@@ -143,6 +143,9 @@ class SharedWindows:
                 return
 
     def _reserve_shared(self, spent: _Spent, charges: list[Charge], now_ns: int) -> None:
+        as_of_ns = (
+            self._clock.now_ns()
+        )  # before it is asked: what it knows is no older, and no resolve is from before that
         try:
             answer = self._shared.reserve(charges)
         except SharedLimitsAway as away:
@@ -152,7 +155,6 @@ class SharedWindows:
             spent.fallback = self._own.reserve(charges, now_ns)
             return
         self._note_local(False, "")
-        as_of_ns = self._clock.now_ns()
         for charge, standing in zip(charges, answer.standings):
             self._know(charge, standing, now_ns, as_of_ns)
         if answer.closed:

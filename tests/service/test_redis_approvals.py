@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 import cra
-from cra.shared.approvals import SharedApprovals
+from cra.shared.approvals import SharedApprovals, SharedApprovalsAway
 from cra.shared.redis import RedisApprovals
 from tests.support.redis_server import RedisServer, own_server
 
@@ -101,6 +102,40 @@ def test_a_grant_elsewhere_frees_the_action_here(make: Any) -> None:
     until(lambda: not there.pending_approvals())
 
 
+@pytest.mark.parametrize("moment", ["before it looks", "while it asks"])
+@pytest.mark.parametrize("decide", ["approve", "reject"])
+def test_an_execution_that_is_not_the_first_to_hear_of_a_decision_has_it_too(
+    make: Any, monkeypatch: pytest.MonkeyPatch, moment: str, decide: str
+) -> None:
+    """The board tells at the same time, and one of both is the second to take it over."""
+    here, there = make(), make()
+    session = here.create_session("bot", "x")
+    approval_id = ask(here, session)
+    resolution = session.resolve("buy")
+    sharing, book = here._runtime.sharing, here._runtime.approvals
+    monkeypatch.setattr(sharing, "_note", lambda *_: None)  # the test tells
+    take_over, held = sharing.take_over, book.held
+
+    def told_before(*arguments: Any) -> Any:
+        take_over(approval_id)
+        return held(*arguments)
+
+    def told_meanwhile(wanted: str) -> bool:
+        take_over(wanted)
+        return bool(take_over(wanted))
+
+    getattr(there, decide)(approval_id, by="alice")
+    if moment == "before it looks":
+        monkeypatch.setattr(book, "held", told_before)
+    else:
+        monkeypatch.setattr(sharing, "take_over", told_meanwhile)
+    if decide == "approve":
+        assert "success" == session.execute("shop.buy", resolution=resolution).status
+    else:
+        with pytest.raises(cra.ActionDenied):
+            session.execute("shop.buy", resolution=resolution)
+
+
 def test_a_rejection_elsewhere_denies_here(make: Any) -> None:
     """For the rest of the session."""
     here, there = make(), make()
@@ -177,6 +212,96 @@ def test_a_decision_made_while_the_line_was_down_is_not_missed(make: Any, server
     board._server.client.client_kill_filter(_type="pubsub")
     there.approve(approval_id, by="alice")
     assert "granted" == here.wait_for_approval(approval_id, PATIENCE).status
+
+
+def test_a_decision_that_could_not_be_fetched_is_fetched_later(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told once, and the board may be away just then."""
+    here, there = make(), make()
+    approval_id = ask(here, here.create_session("bot", "x"))
+    board = here._runtime.sharing._board
+    fetch, failed, is_back = board.decision, threading.Event(), threading.Event()
+
+    def decision(wanted: str) -> Any:
+        if is_back.is_set():
+            return fetch(wanted)
+        failed.set()
+        raise SharedApprovalsAway("away")
+
+    monkeypatch.setattr(board, "decision", decision)
+    there.approve(approval_id, by="alice")
+    assert failed.wait(PATIENCE)
+    assert "pending" == here.wait_for_approval(approval_id, 0.3).status  # by then it has been told
+    is_back.set()
+    assert "granted" == here.wait_for_approval(approval_id, 10).status
+
+
+def test_a_connection_that_was_taken_away_does_not_end_the_listener(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What redis-py raises on a file that is closed is no error of its own."""
+    board, told = RedisApprovals(server.url), threading.Event()
+    pubsub, failed = board._server.client.pubsub, threading.Event()
+
+    def closed(**options: Any) -> Any:
+        if failed.is_set():
+            return pubsub(**options)
+        failed.set()
+        raise ValueError("I/O operation on closed file.")
+
+    monkeypatch.setattr(board._server.client, "pubsub", closed)
+    board.listen(lambda _: told.set())
+    assert told.wait(PATIENCE)
+    assert failed.is_set()
+    board.close()
+
+
+def test_a_decision_that_cannot_be_read_or_recorded_stops_no_other(make: Any) -> None:
+    """Whatever stands at the board, and whatever the host's `redact` raises: the next decision is taken over."""
+
+    def redact(kind: str, payload: dict[str, Any]) -> dict[str, Any]:
+        if kind == "approval.granted" and payload["by"] == "mallory":
+            raise ValueError("no")
+        return payload
+
+    here, there = make(redact=redact), make()
+    first, second, third = (ask(here, here.create_session("bot", "x")) for _ in range(3))
+    board = there._runtime.sharing._board
+    board._server.client.hset(board._keys + first, "decision", "{")
+    board._server.client.publish(board._channel, first)
+    there.approve(second, by="mallory")
+    there.approve(third, by="alice")
+    assert "granted" == here.wait_for_approval(third, 10).status
+    with pytest.raises(cra.StorageError):
+        there.approve(first, by="alice")
+
+
+def test_an_approval_whose_session_ends_while_it_is_announced_is_taken_down(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is asked for what nobody waits for, and nothing of it is kept."""
+    here, there = make(), make()
+    session = here.create_session("bot", "x")
+    board = here._runtime.sharing._board
+    announce = board.announce
+
+    def slow(approval: Any, lifetime: float) -> None:
+        announce(approval, lifetime)
+        session.end()
+
+    monkeypatch.setattr(board, "announce", slow)
+    ask(here, session)
+    until(lambda: not there.pending_approvals())
+    until(lambda: not here._runtime.sharing._announced)
+    assert not here._runtime.approvals._watchers
+
+
+def test_what_dead_processes_have_put_up_does_not_pile_up(make: Any) -> None:
+    """Whoever announces something takes down what has expired, though nobody lists it."""
+    here = make()
+    board = here._runtime.sharing._board
+    board._server.client.zadd(board._waiting, {"of a dead process": 1})
+    approval_id = ask(here, here.create_session("bot", "x"))
+    assert [approval_id] == board._server.client.zrange(board._waiting, 0, -1)
 
 
 PROCESS = """

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import cra
+from cra.execution.approvals import ApprovalBook
 from cra.testing import VirtualClock, VirtualTimers
 
 HOLD = {"policy_id": "hold", "type": "require_approval", "actions": ["*"]}
@@ -106,6 +107,33 @@ class TestApprovals:
         with pytest.raises(cra.ApprovalNotFound):
             asyncio.run(main())
         assert "approval.expired" == world.trace(session)[-1].event_type
+
+    def test_a_loop_that_was_closed_does_not_keep_others_from_deciding(self, world: Any) -> None:
+        """Who waited on it is gone, and the decision counts and is recorded all the same."""
+        session = world.open()
+        approval_id = held(world, session)
+        loop = asyncio.new_event_loop()
+        waiting = loop.create_task(world.resolver.await_for_approval(approval_id))
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+        assert "granted" == world.resolver.approve(approval_id, by="alice").status
+        assert "approval.granted" == world.trace(session)[-1].event_type
+        waiting.get_coro().close()
+        waiting._log_destroy_pending = False
+
+    def test_a_wait_may_be_given_up_by_the_collector(self) -> None:
+        """Which comes at any time, also while its thread has the book in its hands: it must not wait for itself."""
+        book = ApprovalBook(VirtualClock())
+        give_up = book.watch("an approval", lambda: None)
+
+        def collect() -> None:
+            with book._lock:
+                give_up()
+
+        thread = threading.Thread(target=collect, daemon=True)
+        thread.start()
+        thread.join(30)
+        assert not thread.is_alive()
 
     def test_a_thousand_coroutines_wait_without_a_thread_each(self, world: Any) -> None:
         """The loop does the waiting."""

@@ -56,12 +56,14 @@ class RedisApprovals:
     def pending(self) -> list[Approval]:
         """See `SharedApprovals`."""
         found = self._run(self._pending, [self._waiting], [self._keys])
-        return [msgspec.json.decode(text, type=Approval) for text in found]
+        with _away():
+            return [msgspec.json.decode(text, type=Approval) for text in found]
 
     def find(self, approval_id: str) -> Approval | None:
         """See `SharedApprovals`."""
         text = self._do(lambda client: client.hget(self._keys + approval_id, "approval"))
-        return None if text is None else msgspec.json.decode(text, type=Approval)
+        with _away():
+            return None if text is None else msgspec.json.decode(text, type=Approval)
 
     def decide(self, approval_id: str, decision: Decision) -> Decision | None:
         """See `SharedApprovals`."""
@@ -98,7 +100,7 @@ class RedisApprovals:
                         message = channel.get_message(timeout=_LISTEN_SECONDS)
                         if message is not None:
                             tell(message["data"])
-            except (RedisError, OSError):
+            except (RedisError, OSError, ValueError):  # the last from a connection that `close` took away
                 self._stopping.wait(_RETRY_SECONDS)
 
     def _run(self, script: Any, keys: list[str], arguments: list[str]) -> Any:
@@ -112,12 +114,15 @@ class RedisApprovals:
 
 @contextmanager
 def _away() -> Iterator[None]:
-    """Turn what the server raises into what the board does."""
+    """Turn what the server raises, and what cannot be read of what it says, into what the board raises."""
     try:
         yield
     except ServerAway as away:
         raise SharedApprovalsAway(str(away)) from away.__cause__
+    except msgspec.DecodeError as error:
+        raise SharedApprovalsAway(f"what stands there cannot be read: {error}") from error
 
 
 def _decision(text: str | None) -> Decision | None:
-    return None if text is None else msgspec.json.decode(text, type=Decision)
+    with _away():
+        return None if text is None else msgspec.json.decode(text, type=Decision)

@@ -160,7 +160,7 @@ def test_two_runtimes_of_one_name_are_refused(clock: VirtualClock) -> None:
     """The second would take the first one's timers away without a word; once that is closed, the name is free."""
     timers = VirtualTimers(clock)
     first = cra.Resolver(clock=clock, timers=timers)
-    with pytest.raises(ValueError, match=r"'cra'.*Timing.name"):
+    with pytest.raises(ValueError, match=r"'cra'.*Timing\.name"):
         cra.Resolver(clock=clock, timers=timers)
     clock.advance(30)
     assert 1 == len(beats(first))
