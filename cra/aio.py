@@ -79,9 +79,8 @@ def _read(backend: StorageBackend, session_id: str, after: int, types: Collectio
 
 def _waker(loop: asyncio.AbstractEventLoop, news: asyncio.Event) -> Callable[..., None]:
     def wake(*_: object) -> None:
-        with suppress(
-            RuntimeError
-        ):  # the loop is closed, on its own thread and perhaps just now: nobody waits there any more
+        # The loop may be closed, on its own thread and just now: nobody waits there any more.
+        with suppress(RuntimeError):
             loop.call_soon_threadsafe(news.set)
 
     return wake

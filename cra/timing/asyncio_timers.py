@@ -39,9 +39,8 @@ class AsyncioTimers(Timers):
         self._call_soon(self._stop)
 
     def _call_soon(self, function: Callable[[], None]) -> None:
-        with suppress(
-            RuntimeError
-        ):  # the loop is closed, on its own thread and perhaps just now: nothing runs there any more
+        # The loop may be closed, on its own thread and just now: nothing runs there any more.
+        with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function)
 
     def _stop(self) -> None:
