@@ -16,6 +16,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from cra import resolver
+from cra.trace import recorder
 from tests.support import twins
 from tests.support.postgres import _postgres as _postgres
 from tests.support.postgres import postgres as postgres
@@ -43,6 +45,15 @@ def pytest_report_header() -> str:
 def seed() -> int:
     """The seed of this run, for `random.Random(seed)`."""
     return int(os.environ[SEED_VARIABLE])
+
+
+@pytest.fixture(autouse=True)
+def usual_rings() -> Iterator[None]:
+    """A test that makes the rings of its process small, as faults and differential runs do, makes no other's small."""
+    sizes = [(module, module.DEFAULT_RING_BYTES) for module in (recorder, resolver)]
+    yield
+    for module, size in sizes:
+        vars(module)["DEFAULT_RING_BYTES"] = size
 
 
 @pytest.fixture

@@ -24,9 +24,13 @@ def shared_atlas() -> Atlas:
 
 def make_runtime(clock: VirtualClock | None = None) -> Resolver:
     """A runtime without atlases, in which every action of the atlas has an executor that returns its parameters."""
-    assert recorder.DEFAULT_RING_BYTES >= RING_BYTES
+    usual = recorder.DEFAULT_RING_BYTES
+    assert usual >= RING_BYTES
     vars(recorder)["DEFAULT_RING_BYTES"] = RING_BYTES
-    resolver = Resolver("memory:", clock=clock or VirtualClock(), ids=SeededIds(1), tracing="immediate")
+    try:
+        resolver = Resolver("memory:", clock=clock or VirtualClock(), ids=SeededIds(1), tracing="immediate")
+    finally:
+        vars(recorder)["DEFAULT_RING_BYTES"] = usual
     for action in ACTIONS:
         resolver.register(action, lambda **parameters: parameters, inline=True)
     return resolver
