@@ -223,7 +223,8 @@ class JournalStorage:
             if marks is None or any(mark in some for mark in marks)
             for line in some.splitlines(keepends=True)
             if marks is None or any(mark in line for mark in marks)
-            if (event := decode_line(line)).sequence > after and (types is None or event.event_type in types)
+            if (event := self._event(line, session_id)).sequence > after
+            and (types is None or event.event_type in types)
         )
 
     def sessions(self) -> list[str]:
@@ -241,7 +242,17 @@ class JournalStorage:
             while lines - kept[0][1] >= max(1, n):
                 lines -= kept.popleft()[1]
         newest = b"".join(some for some, _ in kept).splitlines(keepends=True)
-        return [decode_line(line) for line in newest[-n:]] if n > 0 else []
+        return [self._event(line, session_id) for line in newest[-n:]] if n > 0 else []
+
+    def _event(self, line: bytes, session_id: str) -> Event:
+        """The event of a line, which somebody else may have put among those of a session that it is not of."""
+        event = decode_line(line)
+        if event.session_id != session_id:
+            raise StorageError(
+                f"storage '{self.name}' has an event of session {event.session_id} among those of {session_id}, which no runtime"
+                f" wrote; see what else is wrong with: cra trace verify {self.location}"
+            )
+        return event
 
     def count(self, session_id: str | None = None) -> int:
         """The number of events of a session, or of all."""

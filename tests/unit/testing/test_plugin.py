@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -202,9 +203,11 @@ def test_a_file_that_is_no_test_is_an_error(run: Run, pytester: pytest.Pytester)
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
-def test_coverage_sees_every_line(run: Run, pytester: pytest.Pytester) -> None:
+def test_coverage_sees_every_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the plugin imported before coverage starts would be missing from what is measured: there is nothing."""
     pytest.importorskip("pytest_cov")
+    for name in [name for name in os.environ if name.startswith("COVERAGE_")]:
+        monkeypatch.delenv(name)  # what is measured there is nothing of a measuring that this test is part of
     result = run(
         """
         def test_it(cra_session):

@@ -13,7 +13,9 @@ from cra.reference.records import EVENTS, encode_events
 from cra.storage.journal.backend import JournalStorage
 from cra.storage.journal.entries import FRAME_BYTES, Lines, lines_entry
 from cra.storage.journal.verify import verify_journal
+from cra.testing.traces import make_trace
 from cra.trace.journal_look import look_at_journal
+from cra.trace.jsonl import dump_line
 from tests.support.journals import frames, small_series
 from tests.support.records import definition, events
 
@@ -88,3 +90,14 @@ def test_a_record_of_any_length_is_looked_at(tmp_path: Path, length: int) -> Non
     assert look_at_journal(tmp_path, set()).problem is None
     with closing(JournalStorage(tmp_path)) as store:
         assert SESSION in store.sessions()
+
+
+def test_a_line_of_another_session_is_a_storage_error(tmp_path: Path) -> None:
+    """A reader who asked for one session is never given another's event, by any way of reading."""
+    other = make_trace([("a.b", {})], session=9)
+    entry = lines_entry(Lines(SESSION, 0, 1, dump_line(other[0])))
+    store = JournalStorage(written(tmp_path, entry[FRAME_BYTES:]))
+    with closing(store):
+        for read in (lambda: list(store.events(SESSION)), lambda: store.last(SESSION, 1)):
+            with pytest.raises(StorageError, match="among those of"):
+                read()
