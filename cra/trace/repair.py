@@ -40,7 +40,13 @@ Store = JsonlStorage | DailyJsonlStorage | JournalStorage | SqliteStorage
 
 def _open_lines(folder: str | os.PathLike[str]) -> Store:
     """A `jsonl:` store, with files of days where such are there."""
-    return (DailyJsonlStorage if any(map(is_day_file, os.listdir(folder))) else JsonlStorage)(folder)
+    try:
+        has_days = any(map(is_day_file, os.listdir(folder)))
+    except OSError as error:
+        raise StorageError(
+            f"{os.fspath(folder)} cannot be listed: {error.strerror}; check the disk and its permissions"
+        ) from error
+    return DailyJsonlStorage(folder) if has_days else JsonlStorage(folder)
 
 
 _OPEN: dict[StoreKind, Callable[[str | os.PathLike[str]], Store]] = {

@@ -18,7 +18,7 @@ from cra.storage.unsynced import MARK
 from cra.testing import SeededIds, VirtualClock
 from cra.trace.checkup import check
 from cra.trace.event import Event
-from cra.trace.repair import repair
+from cra.trace.repair import _open_lines, repair
 from tests.support.crashes import ATLAS, crash, file_of
 
 KILLED = 77
@@ -183,3 +183,14 @@ def test_refused_anywhere_it_says_so_and_is_finished_the_next_time(
         if fault.count < at:
             break
     assert told == at - 1 > 15
+
+
+def test_a_folder_that_cannot_be_listed_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which kind of store it is, is the first that a repair of `jsonl:` wants to know."""
+
+    def refuse(_: object) -> list[str]:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(StorageError, match="cannot be listed"):
+        _open_lines(tmp_path)
