@@ -80,7 +80,7 @@ def test_a_level_holds_for_what_its_life_said_before() -> None:
     ("said", "wrong"),
     [
         ([("1", "refused", "durable", ""), ("1", "durable")], "an fsync was believed"),
-        ([("1", "durable")], "nobody was told"),
+        ([("1", "durable"), ("1", "stored")], "nobody was told"),
         ([("1", "refused", "start", "")], "does not even begin"),
         ([("1", "refused", "stored", "")], "nothing can be stored any more"),
         ([("raised", "why")], "why"),
