@@ -115,6 +115,11 @@ def pragma(database: sqlite3.Connection, text: str) -> object:
     return database.execute(f"PRAGMA {text}").fetchone()[0]
 
 
+def in_a_line(words: object) -> str:
+    """What SQLite says, in one line: of a damaged schema it cites what stands there, newlines and all."""
+    return " ".join(str(words).split())
+
+
 def explain(name: str, what: str, error: sqlite3.Error | OSError | UnicodeDecodeError) -> StorageError:
     """One sentence: which storage, what could not be done, why, and what to do. `StorageLocked` while others write."""
     if isinstance(error, OSError):
@@ -122,7 +127,7 @@ def explain(name: str, what: str, error: sqlite3.Error | OSError | UnicodeDecode
             f"storage '{name}' {what}: {error.strerror}; check the path and the permissions of its folder"
         )
     # SQLite's words for its error codes; Python 3.10 does not tell the codes.
-    reason = _DAMAGED if isinstance(error, UnicodeDecodeError) else str(error)
+    reason = _DAMAGED if isinstance(error, UnicodeDecodeError) else in_a_line(error)
     if reason.startswith("database") and reason.endswith("is locked"):
         return StorageLocked(
             f"storage '{name}' {what}: another process has been writing for {BUSY_SECONDS:.0f} s;"

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from cra.errors import StorageError
-from cra.storage.sqlite_file import APPLICATION_ID, BUSY_SECONDS, DAMAGE, SCHEMA_VERSION, no_text, pragma
+from cra.storage.sqlite_file import APPLICATION_ID, BUSY_SECONDS, DAMAGE, SCHEMA_VERSION, in_a_line, no_text, pragma
 from cra.trace.journal_look import StoredSession
 
 _FAULTS = 5
@@ -54,7 +54,7 @@ def look_at_sqlite(path: str | os.PathLike[str]) -> SqliteLook:
     except OSError as error:
         return SqliteLook(name, problem=error.strerror)
     except DAMAGE as error:
-        return SqliteLook(name, size, log, problem=str(error))
+        return SqliteLook(name, size, log, problem=in_a_line(error))
 
 
 def lines_of_sqlite(path: str | os.PathLike[str]) -> Iterator[bytes]:
@@ -75,7 +75,7 @@ def lines_of_sqlite(path: str | os.PathLike[str]) -> Iterator[bytes]:
     except OSError as error:
         raise StorageError(f"{name!r} cannot be read: {error.strerror}") from error
     except DAMAGE as error:
-        raise StorageError(f"{name!r} cannot be read: {error}; look at it with: cra doctor --data {name}") from error
+        raise StorageError(f"{name!r} cannot be read: {in_a_line(error)}; look at it with: cra doctor --data {name}") from error
 
 
 def _lacks_index(real: Path, log: int) -> bool:
@@ -101,13 +101,13 @@ def _look(database: sqlite3.Connection, name: str, size: int, log: int) -> Sqlit
     if version != SCHEMA_VERSION:
         problem = f"it has schema version {version}, and this version of cra knows {SCHEMA_VERSION}"
         return SqliteLook(name, size, log, problem=problem)
-    checked = [str(row[0]) for row in database.execute(f"PRAGMA quick_check({_FAULTS})")]
-    faults = [" ".join(each.split()) for each in checked if each != "ok"]
+    checked = [row[0] for row in database.execute(f"PRAGMA quick_check({_FAULTS})")]
+    faults = [in_a_line(each) for each in checked if each != "ok"]
     rows: list[Any] = []
     try:
         rows = database.execute(_SESSIONS).fetchall()
     except DAMAGE as error:
-        faults.append(str(error))
+        faults.append(in_a_line(error))
     sessions = tuple(StoredSession(str(session_id), last == "session.ended") for session_id, _, last in rows)
     return SqliteLook(name, size, log, sum(count for _, count, _ in rows), sessions, tuple(faults))
 

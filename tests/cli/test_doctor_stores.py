@@ -226,6 +226,17 @@ def test_a_database_that_is_a_link_is_looked_at_where_it_is(run, tmp_path: Path)
     assert looked(run, tmp_path / "link")["store"]["events"] == looked(run, tmp_path / "store")["store"]["events"] > 0
 
 
+def test_a_damaged_schema_is_told_in_one_line(run, tmp_path: Path) -> None:
+    """SQLite cites the statement from the damage on, which goes on for lines."""
+    written("sqlite", tmp_path / "store")
+    image = (tmp_path / "store").read_bytes()
+    (tmp_path / "store").write_bytes(image.replace(b"event_type TEXT", b'even"_type TEXT', 1))
+    (problem,) = looked(run, tmp_path / "store")["problems"]
+    assert "malformed database schema" in problem["message"]
+    code, _, err = run("trace", "verify", tmp_path / "store")
+    assert (True, 1) == (code != 0, err.count("\n"))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("number", range(15))
 def test_no_damage_is_too_much(kind: str, number: int, seed: int, run, tmp_path: Path) -> None:

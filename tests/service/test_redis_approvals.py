@@ -217,20 +217,22 @@ def test_a_decision_made_while_the_line_was_down_is_not_missed(make: Any, server
 def test_a_decision_that_could_not_be_fetched_is_fetched_later(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told once, and the board may be away just then."""
     here, there = make(), make()
-    approval_id = ask(here, here.create_session("bot", "x"))
     board = here._runtime.sharing._board
-    fetch, failed, is_back = board.decision, threading.Event(), threading.Event()
+    fetch, decided, failed, is_back = board.decision, threading.Event(), threading.Event(), threading.Event()
 
     def decision(wanted: str) -> Any:
         if is_back.is_set():
             return fetch(wanted)
-        failed.set()
+        if decided.is_set():
+            failed.set()
         raise SharedApprovalsAway("away")
 
-    monkeypatch.setattr(board, "decision", decision)
+    monkeypatch.setattr(board, "decision", decision)  # before it is asked for: the listener looks once when it begins
+    approval_id = ask(here, here.create_session("bot", "x"))
     there.approve(approval_id, by="alice")
+    decided.set()
     assert failed.wait(PATIENCE)
-    assert "pending" == here.wait_for_approval(approval_id, 0.3).status  # by then it has been told
+    assert "pending" == here.wait_for_approval(approval_id, 0.3).status
     is_back.set()
     assert "granted" == here.wait_for_approval(approval_id, 10).status
 
