@@ -9,18 +9,28 @@ out="$PWD/.ci/out"
 bin="$PWD/.venv/bin"
 mkdir -p "$out"
 make --silent dev
-# Tests of faults have it make system calls fail.
-command -v strace >/dev/null || apt-get install -y -qq strace >/dev/null
-# Tests of shared limits start a server of their own.
-command -v redis-server >/dev/null || apt-get install -y -qq redis-server >/dev/null
+
+need() { # need COMMAND PACKAGE: from Debian, where the command is missing
+    command -v "$1" >/dev/null || debian "$2"
+}
+
+debian() { # debian PACKAGE…
+    local root=()
+    [ "$(id -u)" -eq 0 ] || root=(sudo)
+    "${root[@]}" apt-get update -qq
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
+}
+
+need strace strace             # tests of faults have it make system calls fail
+need redis-server redis-server # tests of shared limits start one of their own
 # Those of the PostgreSQL store start servers of their own, from Debian's binaries; the package is not to start one as well.
 if [ -z "$(ls /usr/lib/postgresql/*/bin/initdb "$(pg_config --bindir 2>/dev/null)/initdb" 2>/dev/null)" ]; then
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq
-    apt-get install -y -qq postgresql-common >/dev/null
-    sed -i '/^create_main_cluster/d' /etc/postgresql-common/createcluster.conf
-    echo 'create_main_cluster = false' >>/etc/postgresql-common/createcluster.conf
-    apt-get install -y -qq postgresql >/dev/null
+    debian postgresql-common
+    settings=/etc/postgresql-common/createcluster.conf
+    sed '/^create_main_cluster/d' "$settings" >"$out/createcluster.conf"
+    echo 'create_main_cluster = false' >>"$out/createcluster.conf"
+    if [ "$(id -u)" -eq 0 ]; then cp "$out/createcluster.conf" "$settings"; else sudo cp "$out/createcluster.conf" "$settings"; fi
+    debian postgresql
 fi
 
 # The line that .ci/run puts into its table.

@@ -1,10 +1,10 @@
 # Every system call of a journal, of a jsonl: and of a sqlite: store, failing once, and once the last of its process; processes
-# killed at random; and stores that are broken on purpose, which have to be noticed. One of FAULTS_THIN faults (1: all of them) is
+# killed at random; and stores that are broken on purpose, which have to be noticed. One of CRA_FAULTS_THIN faults (1: all of them) is
 # injected, chosen by a seed that is printed.
 . "$(dirname "$0")/common.sh"
 
 enumerate=("$bin/python" -W ignore -m tests.fault.enumerate --jobs 2)
-"${enumerate[@]}" --thin "${FAULTS_THIN:-3}" | tee "$out/faults.txt"
+"${enumerate[@]}" --thin "${CRA_FAULTS_THIN:-3}" | tee "$out/faults.txt"
 mutants=0
 while read -r mutant rest; do
     # shellcheck disable=SC2086 # several words

@@ -3,7 +3,7 @@
 #   ci/perf-gate-proof.sh [TIMES]
 . "$(dirname "$0")/common.sh"
 
-command -v valgrind >/dev/null || { apt-get update -qq && apt-get install -y -qq valgrind; } >/dev/null
+need valgrind valgrind
 times=${1:-10}
 copy="$out/perf-proof"
 rm -rf "$copy" "$out/perf-proof.json"

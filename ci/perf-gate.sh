@@ -7,7 +7,7 @@
 # first, on this machine. Without it an unknown Python fails in CI; the counts are in the output, ready to be committed.
 . "$(dirname "$0")/common.sh"
 
-command -v valgrind >/dev/null || { apt-get update -qq && apt-get install -y -qq valgrind; } >/dev/null
+need valgrind valgrind
 baseline=perf/instructions.json
 
 if [ "${1:-}" = --update-baseline ]; then

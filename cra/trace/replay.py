@@ -125,19 +125,28 @@ def replay(
     library = _Library([each if isinstance(each, Atlas) else load_atlas(each) for each in atlases])
     known = {hash_value(value, hash_key): value for value in (context or {}).values()}
     player = _Player(library, known, hash_key)
+    place = "its end"
+
+    def read(trace: Iterable[Event]) -> Iterator[Event]:
+        nonlocal place
+        for event in trace:
+            place = f"the {event.event_type} at sequence {event.sequence} of session {event.session_id}"
+            yield event
+
     try:
         trace = [_event(event) for event in events]
         for timestamp in {event.timestamp for event in trace}:
             parse_timestamp(timestamp, "/timestamp")
-        for event in trace:
+        for event in read(trace):
             if event.event_type == "session.started":
                 player.open(event)
-        for group in _operations(trace):
+        for group in _operations(read(trace)):
             player.play(group)
     except (KeyError, TypeError, ValueError, AttributeError, InvalidCARPRequest) as error:
+        # Python's own words differ between the implementations.
         raise ReplayError(
-            f"the trace has an event that does not fit ({type(error).__name__}: {error}); verify it first"
-        ) from None
+            f"there is an event in the trace that is not as the protocol has it, at {place} or before; verify it first"
+        ) from error
     return player.result()
 
 
@@ -145,7 +154,7 @@ def _event(event: Event | Mapping[str, Any]) -> Event:
     return event if isinstance(event, Event) else msgspec.convert(dict(event), Event)
 
 
-def _operations(events: Sequence[Event]) -> Iterator[list[Event]]:
+def _operations(events: Iterable[Event]) -> Iterator[list[Event]]:
     """The events in groups: a resolve from its request to its completion, anything else alone."""
     open_resolves: dict[str, list[Event]] = {}
     for event in events:
@@ -296,7 +305,7 @@ class _Player:
                     else "the trace does not have the beginning of the session"
                 )
             if len(lineage) == len(self._sessions):
-                raise ValueError("a session is its own ancestor")
+                raise ReplayError(f"session {upwards} is its own ancestor; verify the trace first")
             lineage.append(self._sessions[upwards])
             upwards = lineage[-1].started.get("parent_session_id")
         return lineage

@@ -75,7 +75,9 @@ def lines_of_sqlite(path: str | os.PathLike[str]) -> Iterator[bytes]:
     except OSError as error:
         raise StorageError(f"{name!r} cannot be read: {error.strerror}") from error
     except DAMAGE as error:
-        raise StorageError(f"{name!r} cannot be read: {in_a_line(error)}; look at it with: cra doctor --data {name}") from error
+        raise StorageError(
+            f"{name!r} cannot be read: {in_a_line(error)}; look at it with: cra doctor --data {name}"
+        ) from error
 
 
 def _lacks_index(real: Path, log: int) -> bool:
