@@ -36,6 +36,8 @@ def private_copy(parameters: object) -> dict[str, Any]:
         raise InvalidParameters(f"parameters have to be a mapping of names to values, not {type(parameters).__name__}")
     try:
         items = dict(parameters)
+    except MemoryError:
+        raise
     except Exception as error:
         raise InvalidParameters(f"the parameters cannot be read: {type(error).__name__}") from error
     copied: dict[str, Any] = copy_json(items)

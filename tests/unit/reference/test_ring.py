@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import tempfile
@@ -570,7 +569,6 @@ class TestProcess:
             alive = weakref.ref(ring)
             ring.close()
             del ring
-            gc.collect()
             assert alive() is None
         assert _mappings() < before + 20
 
