@@ -11,6 +11,14 @@ static uint64_t load64(const uint8_t *from) {
     return value;
 }
 
+/* The word at an offset of an image that may end before it or within it: what is missing is zero. */
+static uint64_t word_at(const uint8_t *image, size_t length, size_t offset) {
+    uint8_t word[8] = {0};
+    if (offset < length)
+        memcpy(word, image + offset, length - offset < 8 ? length - offset : 8);
+    return load64(word);
+}
+
 static uint32_t load32(const uint8_t *from) {
     uint32_t value;
     memcpy(&value, from, 4);
@@ -76,9 +84,8 @@ cra_ring_scan_status cra_ring_scan_open(cra_ring_scan *scan, const uint8_t *imag
     scan->missing = size - present;
     scan->secret = load64(image + 24);
     scan->pid = load64(image + 32);
-    scan->head = length >= CRA_RING_HEAD_OFFSET + 8 ? load64(image + CRA_RING_HEAD_OFFSET) : 0;
-    const bool has_tail = length >= CRA_RING_TAIL_OFFSET + 16;
-    find_tail(scan, has_tail ? load64(image + CRA_RING_TAIL_OFFSET) : 0, has_tail ? load64(image + CRA_RING_TAIL_OFFSET + 8) : 0);
+    scan->head = word_at(image, length, CRA_RING_HEAD_OFFSET);
+    find_tail(scan, word_at(image, length, CRA_RING_TAIL_OFFSET), word_at(image, length, CRA_RING_TAIL_OFFSET + 8));
     scan->head_is_sound = scan->head % 8 == 0 && may_be_tail(scan, scan->tail);
     scan->position = scan->end = scan->tail;
     scan->limit = scan->tail + size;

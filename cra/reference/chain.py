@@ -256,9 +256,9 @@ class ChainVerifier:
             return
         self._session_id, sequence, anchored_hash = self._anchor
         if fields["sequence"] == sequence:
-            self._sequence, self._previous = sequence, None
+            self._sequence, self._previous = fields["sequence"], None  # the anchor's may be a float
         elif fields["sequence"] == sequence + 1:
-            self._sequence, self._previous, self._anchor_ahead = sequence + 1, anchored_hash, False
+            self._sequence, self._previous, self._anchor_ahead = fields["sequence"], anchored_hash, False
 
     def _check_link(self, fields: dict[str, Any]) -> Fault | None:
         sequence, previous = fields["sequence"], fields["previous_event_hash"]

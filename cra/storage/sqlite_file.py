@@ -117,7 +117,7 @@ def pragma(database: sqlite3.Connection, text: str) -> object:
 
 def in_a_line(words: object) -> str:
     """What SQLite says, in one line: of a damaged schema it cites what stands there, newlines and all."""
-    return " ".join(str(words).split())
+    return " ".join(str(words).split()) or "it takes more memory than there is"
 
 
 def explain(name: str, what: str, error: sqlite3.Error | OSError | UnicodeDecodeError) -> StorageError:

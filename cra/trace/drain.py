@@ -183,14 +183,15 @@ class Drain:
             self._queue.drained()
             if self._queue.state == "closed":
                 return False
-            before = self.events
-            self.expanded, self.refused, self.events = expander.records, expander.refused, expander.events
+            outbox.finish_adding()
+            counts = expander.records, expander.refused, expander.events
             batch = expander.take(position) if outbox.wants_batches else None
             if batch is None:
                 expander.discard()
-                outbox.skip(self.events - before, position)
+                outbox.skip(counts[2] - self.events, position)
             else:
-                outbox.add(batch, position)
+                outbox.add(batch)
+            self.expanded, self.refused, self.events = counts
             return True
 
     def _serve_flushes(self, *, failed: bool) -> None:

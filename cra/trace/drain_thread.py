@@ -7,12 +7,14 @@ is collected and its thread ends by itself. A recorder that is collected with re
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
 
 from cra.errors import InternalError
 from cra.hotpath import Ring
+from cra.trace.worker import NO_MEMORY_SECONDS
 
 Step = Callable[[], float | None]
 
@@ -78,6 +80,13 @@ class DrainThread:
         _wake(self._ring)
 
     def _loop(self) -> None:
+        while True:
+            try:
+                return self._drain()
+            except MemoryError:  # nobody else drains the ring
+                time.sleep(NO_MEMORY_SECONDS)
+
+    def _drain(self) -> None:
         step, self._held = self._held, None
         while not self._stopping:
             step = step or self._step()

@@ -181,6 +181,8 @@ class Outbox:
         self.wants_records = any(lane.takes_records for lane in keeping)
         self._broadcaster = broadcaster
         self._unpublished: deque[Batch] = deque()
+        self._adding: Batch | None = None
+        self._added_to = 0  # so many lanes
         self.total = 0
         self.position = 0
         self.kept = 0
@@ -202,12 +204,22 @@ class Outbox:
         found = {session_id: lane.head(session_id) for session_id in sessions}
         return {session_id: head for session_id, head in found.items() if head is not None}
 
-    def add(self, batch: Batch, position: int) -> None:
+    def add(self, batch: Batch) -> None:
         """Put sealed events into every lane."""
-        self.total += len(batch)
-        for lane in self._lanes:
-            lane.add(batch)
+        self._adding = batch  # nobody else has it any more: where memory runs out, it is gone on with from here
+        self.finish_adding()
+
+    def finish_adding(self) -> None:
+        """Go on with an `add` that there was no memory for."""
+        batch = self._adding
+        if batch is None:
+            return
+        total = self.total + len(batch)
+        while self._added_to < len(self._lanes):
+            self._lanes[self._added_to].add(batch)
+            self._added_to += 1
         self._unpublished.append(batch)
+        self.total, self._adding, self._added_to = total, None, 0
 
     def skip(self, events: int, position: int) -> None:
         """Count events that nobody looks at, and reach `position`; what waits before it is still to be delivered."""
@@ -320,6 +332,6 @@ def _lane(
 
 
 def _storage_error(backend: StorageBackend, error: Exception) -> StorageError:
-    failure = StorageError(f"storage '{backend.name}' does not take the trace: {error}")
+    failure = StorageError(f"storage '{backend.name}' does not take the trace: {str(error) or type(error).__name__}")
     failure.__cause__ = error
     return failure

@@ -19,6 +19,7 @@ from cra.errors import StorageError
 from cra.storage.sqlite_file import APPLICATION_ID, BUSY_SECONDS, DAMAGE, SCHEMA_VERSION, in_a_line, no_text, pragma
 from cra.trace.journal_look import StoredSession
 
+_UNREADABLE = (*DAMAGE, MemoryError)  # a damaged length: SQLite asks for as much
 _FAULTS = 5
 _NO_INDEX = "it has a write-ahead log without {name}-shm beside it, which cannot be read without making that"
 _SESSIONS = """
@@ -53,7 +54,7 @@ def look_at_sqlite(path: str | os.PathLike[str]) -> SqliteLook:
             return _look(database, name, size, log)
     except OSError as error:
         return SqliteLook(name, problem=error.strerror)
-    except DAMAGE as error:
+    except _UNREADABLE as error:
         return SqliteLook(name, size, log, problem=in_a_line(error))
 
 
@@ -74,7 +75,7 @@ def lines_of_sqlite(path: str | os.PathLike[str]) -> Iterator[bytes]:
                 yield line + b"\n"
     except OSError as error:
         raise StorageError(f"{name!r} cannot be read: {error.strerror}") from error
-    except DAMAGE as error:
+    except _UNREADABLE as error:
         raise StorageError(
             f"{name!r} cannot be read: {in_a_line(error)}; look at it with: cra doctor --data {name}"
         ) from error
@@ -94,7 +95,7 @@ def _opened_to_look(real: Path, log: int) -> sqlite3.Connection:
 
 
 def _look(database: sqlite3.Connection, name: str, size: int, log: int) -> SqliteLook:
-    """Raises what `DAMAGE` names."""
+    """Raises what `_UNREADABLE` names."""
     application, version = pragma(database, "application_id"), pragma(database, "user_version")
     if application != APPLICATION_ID:
         (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -108,7 +109,7 @@ def _look(database: sqlite3.Connection, name: str, size: int, log: int) -> Sqlit
     rows: list[Any] = []
     try:
         rows = database.execute(_SESSIONS).fetchall()
-    except DAMAGE as error:
+    except _UNREADABLE as error:
         faults.append(in_a_line(error))
     sessions = tuple(StoredSession(str(session_id), last == "session.ended") for session_id, _, last in rows)
     return SqliteLook(name, size, log, sum(count for _, count, _ in rows), sessions, tuple(faults))

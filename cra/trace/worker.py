@@ -8,19 +8,25 @@ and takes no lock of its owner.
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
 Step = Callable[[], float | None]
+
+NO_MEMORY_SECONDS: Final = 0.05
+"""How long a thread waits for memory before it goes on with what it could not do."""
 
 
 class Worker:
     """Runs `step`, a bound method, in a thread that starts with the first `wake`.
 
     `step` returns None when there is nothing left to do, 0 to be called again at once, or the seconds after which it wants to
-    be called again if nobody wakes it before. It must not raise. A `wake` during a run makes another run follow, so no work
-    is missed. Where no thread can be started, `wake` does nothing, and the owner can `take_over`.
+    be called again if nobody wakes it before. It must raise nothing but `MemoryError`, and is called again after that. A
+    `wake` during a run makes another run follow, so no work is missed. Where no thread can be started, `wake` does nothing,
+    and the owner can `take_over`.
     """
 
     def __init__(self, step: Step, name: str) -> None:
@@ -71,6 +77,14 @@ class Worker:
         return True
 
     def _loop(self) -> None:
+        while True:
+            try:
+                return self._run()
+            except MemoryError:
+                self._open()  # what was begun is still to be done
+                time.sleep(NO_MEMORY_SECONDS)
+
+    def _run(self) -> None:
         pause: float | None = None
         step: Step | None = None
         while True:

@@ -187,6 +187,15 @@ def test_a_file_that_is_cut_short_gives_what_is_there(
         assert (0, len(whole) - max(length, DATA_OFFSET), "the file is cut short") == found.torn[0]
 
 
+def test_twins_agree_on_a_header_that_is_cut(make: Callable[[int], Any], file: IO[bytes], seed: int) -> None:
+    """Anywhere: within the words of head and tail, too."""
+    compiled = compiled_twin()
+    put_laps(make(file.fileno()), random.Random(seed), 3)
+    whole = bytes(content(file))
+    for length in range(IDENTITY.size, DATA_OFFSET + 1):
+        assert reference_scan.scan_ring(whole[:length]) == compiled.scan_ring(whole[:length])
+
+
 def test_tail_and_seal_vouch_for_each_other(make: Callable[[int], Any], scan: Scan, file: IO[bytes], seed: int) -> None:
     """A crash between the two, or damage to one, changes nothing; with both damaged nothing is returned."""
     ring = make(file.fileno())

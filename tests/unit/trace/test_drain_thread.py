@@ -20,8 +20,12 @@ class Job:
         self.thread = DrainThread(self.step, self.ring, "test-drain")
         self.entered, self.go_on = threading.Event(), threading.Event()
         self.joined: list[bool] = []
+        self.starves = 0
 
     def step(self) -> float | None:
+        if self.starves:
+            self.starves -= 1
+            raise MemoryError
         self.joined.append(self.thread.join(SECONDS))
         self.entered.set()
         assert self.go_on.wait(SECONDS)
@@ -56,3 +60,15 @@ def test_where_no_thread_can_be_started_there_is_nobody_to_wait_for(monkeypatch:
     assert (False, []) == (job.thread.running, job.joined)
     job.thread.stop()
     assert job.thread.join(0)
+
+
+def test_it_goes_on_when_there_is_memory_again() -> None:
+    """Nobody else drains the ring."""
+    job = Job()
+    job.starves = 2
+    job.thread.wake()
+    assert job.entered.wait(SECONDS)
+    assert (0, True) == (job.starves, job.thread.running)
+    job.go_on.set()
+    job.thread.stop()
+    assert job.thread.join(SECONDS)

@@ -258,3 +258,14 @@ def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(os, "open", refusing)
     assert ("sqlite", ["unreadable"]) == (lambda found: (found.kind, codes(found)))(check(tmp_path / "store"))
+
+
+def test_what_takes_more_memory_than_there_is_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite asks for as much as a damaged length says."""
+    written("sqlite", tmp_path / "store")
+
+    def starved(*_: object) -> SqliteLook:
+        raise MemoryError
+
+    monkeypatch.setattr("cra.trace.sqlite_look._look", starved)
+    assert "it takes more memory than there is" == look_at_sqlite(tmp_path / "store").problem

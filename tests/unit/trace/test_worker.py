@@ -31,6 +31,18 @@ class Job:
         assert self.runs.acquire(timeout=60)
 
 
+class Starved(Job):
+    """One for which there is no memory twice."""
+
+    left = 2
+
+    def step(self) -> float | None:
+        if self.left:
+            self.left -= 1
+            raise MemoryError
+        return super().step()
+
+
 def test_no_thread_before_the_first_wake() -> None:
     """A runtime that records nothing costs no thread."""
     job = Job()
@@ -132,4 +144,13 @@ def test_a_thread_that_could_not_be_started_is_started_by_a_later_wake(monkeypat
     job.worker.wake()
     job.wait()
     assert not job.worker.take_over()
+    job.worker.stop()
+
+
+def test_it_goes_on_when_there_is_memory_again() -> None:
+    """Nobody else would do the work, and what woke it is not forgotten."""
+    job = Starved()
+    job.worker.wake()
+    job.wait()
+    assert job.worker.running
     job.worker.stop()
