@@ -68,6 +68,15 @@ class TestKeys:
         assert (0 if lives == "session" else 1) == len(first.runtime.limits)
         assert (lives == "session") == world.open().resolve("x").is_allowed("a.b")
 
+    def test_a_budget_without_a_window_is_each_sessions_own(self, make_world: Any, atlas: Any) -> None:
+        """Side by side, too: what one session of an agent has used up, another one has."""
+        world = make_world(atlas("a.b", rules=[limit(kind="budget")]))
+        world.resolver.register("a.b", dict)
+        first, second = world.open("bot"), world.open("bot")
+        for _ in range(5):
+            first.execute("a.b", resolution=first.resolve("x"))
+        assert (False, True) == (first.resolve("x").is_allowed("a.b"), second.resolve("x").is_allowed("a.b"))
+
     def test_policies_of_two_atlases_are_two(self, make_world: Any, atlas: Any) -> None:
         """A policy is identified by atlas and id."""
         other = {**atlas(atlas_id="com.example.two"), "policies": [limit(max_calls=1)]}
