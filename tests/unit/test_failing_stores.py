@@ -64,7 +64,7 @@ def test_a_batch_whose_append_was_interrupted_is_stored_once(after: int) -> None
     runs = [(ids[n], sum(map(len, lines[2 * n : 2 * n + 2])), 2) for n in (0, 1)]
     store = Interrupted()
     outbox = Outbox([store], Broadcaster())
-    outbox.add(Batch(b"".join(lines), runs, 10), 10)
+    outbox.add(Batch(b"".join(lines), runs, 10))
     store.after = after
     with pytest.raises(KeyboardInterrupt):
         outbox.deliver()
