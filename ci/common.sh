@@ -15,10 +15,12 @@ need() { # need COMMAND PACKAGE: from Debian, where the command is missing
 }
 
 debian() { # debian PACKAGE…
-    local root=()
-    [ "$(id -u)" -eq 0 ] || root=(sudo)
-    "${root[@]}" apt-get update -qq
-    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
+}
+
+as_root() { # as_root COMMAND…
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
 }
 
 need strace strace             # tests of faults have it make system calls fail
@@ -27,9 +29,8 @@ need redis-server redis-server # tests of shared limits start one of their own
 if [ -z "$(ls /usr/lib/postgresql/*/bin/initdb "$(pg_config --bindir 2>/dev/null)/initdb" 2>/dev/null)" ]; then
     debian postgresql-common
     settings=/etc/postgresql-common/createcluster.conf
-    sed '/^create_main_cluster/d' "$settings" >"$out/createcluster.conf"
-    echo 'create_main_cluster = false' >>"$out/createcluster.conf"
-    if [ "$(id -u)" -eq 0 ]; then cp "$out/createcluster.conf" "$settings"; else sudo cp "$out/createcluster.conf" "$settings"; fi
+    as_root sed -i '/^create_main_cluster/d' "$settings"
+    echo 'create_main_cluster = false' | as_root tee -a "$settings" >/dev/null
     debian postgresql
 fi
 

@@ -115,9 +115,9 @@ def pragma(database: sqlite3.Connection, text: str) -> object:
     return database.execute(f"PRAGMA {text}").fetchone()[0]
 
 
-def in_a_line(words: object) -> str:
-    """What SQLite says, in one line: of a damaged schema it cites what stands there, newlines and all."""
-    return " ".join(str(words).split()) or "it takes more memory than there is"
+def in_a_line(said: object) -> str:
+    """What SQLite says, a text or an error, in one line: of a damaged schema it cites what stands there, newlines and all."""
+    return "it takes more memory than there is" if isinstance(said, MemoryError) else " ".join(str(said).split())
 
 
 def explain(name: str, what: str, error: sqlite3.Error | OSError | UnicodeDecodeError) -> StorageError:

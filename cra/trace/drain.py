@@ -183,7 +183,7 @@ class Drain:
             self._queue.drained()
             if self._queue.state == "closed":
                 return False
-            outbox.finish_adding()
+            outbox.finish_adding()  # before the next is taken
             counts = expander.records, expander.refused, expander.events
             batch = expander.take(position) if outbox.wants_batches else None
             if batch is None:

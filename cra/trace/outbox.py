@@ -20,7 +20,7 @@ from cra.trace.batch import Batch
 from cra.trace.event import Event
 from cra.trace.ring_folder import RingFile
 from cra.trace.spool import Spool
-from cra.trace.spooled_lane import FIRST_PAUSE, LONGEST_PAUSE, SpooledLane
+from cra.trace.spooled_lane import FIRST_PAUSE, LONGEST_PAUSE, SpooledLane, storage_error
 from cra.trace.subscribe import Broadcaster
 
 
@@ -138,7 +138,7 @@ class _Lane:
 
     def failure(self) -> StorageError | None:
         """Why it does not take what waits for it."""
-        return None if self.error is None else _storage_error(self.backend, self.error)
+        return None if self.error is None else storage_error(self.backend, self.error)
 
     @property
     def takes_records(self) -> bool:
@@ -260,7 +260,7 @@ class Outbox:
                 if not lane.flush(durable, self.position):
                     return False
             except Exception as error:
-                raise _storage_error(lane.backend, error) from error
+                raise storage_error(lane.backend, error) from error
         return True
 
     @property
@@ -329,9 +329,3 @@ def _lane(
         return _Lane(backend)
     spool = Spool(ring.path, place, backend.name, max_bytes)
     return SpooledLane(backend, spool, ring.ring.size, on_progress)
-
-
-def _storage_error(backend: StorageBackend, error: Exception) -> StorageError:
-    failure = StorageError(f"storage '{backend.name}' does not take the trace: {str(error) or type(error).__name__}")
-    failure.__cause__ = error
-    return failure

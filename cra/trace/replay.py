@@ -125,12 +125,12 @@ def replay(
     library = _Library([each if isinstance(each, Atlas) else load_atlas(each) for each in atlases])
     known = {hash_value(value, hash_key): value for value in (context or {}).values()}
     player = _Player(library, known, hash_key)
-    place = "its end"
+    at: Event | None = None
 
     def read(trace: Iterable[Event]) -> Iterator[Event]:
-        nonlocal place
+        nonlocal at
         for event in trace:
-            place = f"the {event.event_type} at sequence {event.sequence} of session {event.session_id}"
+            at = event
             yield event
 
     try:
@@ -144,6 +144,7 @@ def replay(
             player.play(group)
     except (KeyError, TypeError, ValueError, AttributeError, InvalidCARPRequest) as error:
         # Python's own words differ between the implementations.
+        place = f"the {at.event_type} at sequence {at.sequence} of session {at.session_id}" if at else "its end"
         raise ReplayError(
             f"there is an event in the trace that is not as the protocol has it, at {place} or before; verify it first"
         ) from error

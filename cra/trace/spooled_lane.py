@@ -289,6 +289,12 @@ class SpooledLane:
             return None
         spooled = self.spool.events
         more = f"; {spooled} events wait in its spool" if spooled else ""
-        failure = StorageError(f"storage '{self.backend.name}' does not take the trace: {error}{more}")
-        failure.__cause__ = error
-        return failure
+        return storage_error(self.backend, error, more)
+
+
+def storage_error(backend: StorageBackend, error: Exception, more: str = "") -> StorageError:
+    """Why a store does not take what waits for it, in a sentence, and `more` about that."""
+    reason = str(error) or type(error).__name__
+    failure = StorageError(f"storage '{backend.name}' does not take the trace: {reason}{more}")
+    failure.__cause__ = error
+    return failure

@@ -161,8 +161,18 @@ class TestRefusal:
         with pytest.raises(InvalidParameters, match=r"^(/0){128}: .*nested deeper than 128 levels"):
             copy_json(nested(MAX_DEPTH + 1))
 
+    def test_memory_that_runs_out_is_no_fault_of_the_parameters(self) -> None:
+        """The caller is told what it was."""
+
+        class Large(dict[str, Any]):
+            def keys(self) -> Any:
+                raise MemoryError
+
+        with pytest.raises(MemoryError):
+            private_copy(MappingProxyType(Large()))
+
     def test_mapping_that_cannot_be_read_is_refused(self) -> None:
-        """Whatever a mapping of the caller's own raises, the call ends in a refusal."""
+        """Whatever else a mapping of the caller's own raises, the call ends in a refusal."""
 
         class Broken(dict[str, Any]):
             def keys(self) -> Any:
