@@ -1,4 +1,4 @@
-"""A spool on disk, and what is left of one: filled to its bounds, refused by the disk, damaged anywhere, and given to its store."""
+"""A spool on disk, and what is left of one: at its bounds, refused by the disk, damaged anywhere, and given to its store."""
 
 from __future__ import annotations
 
@@ -101,6 +101,12 @@ class TestWriting:
         assert spool.append(batches[0]), "and it goes on from nothing"
         spool.close()
         spool.close()
+
+    def test_a_batch_that_is_given_twice_is_there_once(self, ring: Path) -> None:
+        """Whoever gave it was interrupted before it was told."""
+        batch = batch_of(trace(2))
+        spool = filled(ring, [batch, batch])
+        assert (2, batch.data) == (spool.events, spool.peek().data)
 
     def test_what_does_not_fit_is_not_taken(self, ring: Path) -> None:
         """Not the batch, nor a segment for it, nor one more than there are names for; what is there stays."""
@@ -369,6 +375,16 @@ class TestLook:
         path.symlink_to("nothing")
         (ring,) = look_at_rings(dead.parent).rings
         assert (0, 0, None) == (ring.spooled, ring.spool_bytes, ring.spool)
+
+    def test_a_folder_that_cannot_be_listed_again_is_said(self, dead: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is known of the ring itself stays."""
+
+        def refusing(_: Path) -> Any:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        monkeypatch.setattr("cra.trace.ring_look.spools_of", refusing)
+        (ring,) = look_at_rings(dead.parent).rings
+        assert ("dead", "Input/output error") == (ring.state, ring.spool)
 
     def test_one_whose_ring_is_gone_is_a_problem(self, dead: Path, tmp_path: Path) -> None:
         """No recovery would find it."""
