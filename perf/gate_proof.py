@@ -11,7 +11,7 @@ from pathlib import Path
 
 SOURCE = Path("cra/_compiled/session.pxi")
 PLACE = "        self.active_ns = monotonic_ns\n        cdef object resolution = new_resolution(\n"
-ROUNDS = 45  # of some five instructions: a tenth of 2,300
+ROUNDS = 35  # of some six instructions: a tenth of 2,150
 WASTE = '''cdef extern from *:
     """
     static void cra_waste(int rounds) { for (volatile int i = 0; i < rounds; i++) {} }

@@ -27,6 +27,7 @@ MODULES = (
     "approvals",
     "execution",
     "requests",
+    "errors",
     "context",
     "events",
     "replays",

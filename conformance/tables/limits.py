@@ -34,6 +34,7 @@ REASONS = "of limits `rate_limit_exceeded`, `budget_exceeded`"
 AGAIN = "(an action denied at resolve only because a limit was exhausted is decided again here)"
 SHADOW = '`"mode": "shadow"` evaluates a policy, traces its result as `shadow:<result>`, and changes nothing.'
 BUDGET_ERROR = "`retry_after` None without a window"
+IDENTITY = "A policy is identified by (atlas id, policy id)."
 MONOTONIC = "lifetimes and limits its monotonic one"
 ALLOW = policy("allow")
 LIMITED = error("RATE_LIMIT_EXCEEDED", http_status=429, recoverable=True)
@@ -175,6 +176,19 @@ def _add_atomic(group: Group) -> None:
     shadowed = atlas(["shop.buy"], [ALLOW, rate(1, 60, mode="shadow")])
     fine = {name: {"status": "success"} for name in "xyz"}
     group.script("shadow", SHADOW, [shadowed], steps, fine)
+    shops = [atlas([name], [policy("allow", actions=[name]), rate(1, 60, key="global", actions=[name])], f"com.example.{name[:4]}")
+             for name in ("shop.buy", "stop.buy")]  # fmt: skip
+    steps = [
+        session(),
+        register("shop.buy"),
+        register("stop.buy"),
+        resolve(),
+        execute("x"),
+        execute("y", "stop.buy"),
+        execute("z"),
+    ]
+    group.script("of-two-atlases-with-one-id", IDENTITY, shops, steps,
+                 {"x": {"status": "success"}, "y": {"status": "success"}, "z": LIMITED})  # fmt: skip
     back = [session(), register("shop.buy"), resolve(), execute(None), step("set_wall", time="2027-01-01T00:00:00Z"),
             resolve("r2"), execute("x", resolution="r2")]  # fmt: skip
     group.script("wall-clock-does-not-count", MONOTONIC, [failing], back, {"x": LIMITED})

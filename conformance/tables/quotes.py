@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +16,24 @@ def _sections() -> dict[str, str]:
     """The text under each heading, on one line."""
     parts = re.split(r"^## ", PROTOCOL.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     return {heading: " ".join(body.split()) for heading, _, body in (part.partition("\n") for part in parts)}
+
+
+def unquoted(quotes: Iterable[str]) -> list[str]:
+    """The clauses of which none of `quotes` has a part; cut at full stops, semicolons, colons, middle dots and bars of tables.
+
+    What ends in a colon introduces the next, and what has less than two words says nothing; both are left out.
+    """
+    quotes = set(quotes)
+    left = []
+    for text in _sections().values():
+        spans = [(at.start(), at.end()) for quote in quotes for at in re.finditer(re.escape(quote), text)]
+        for clause in re.finditer(r"\S.*?(?:[.;·:|](?=\s)|$)", text):
+            said = clause.group()
+            words = re.findall(r"[^\W\d_]{2,}", said)
+            asked = any(start < clause.end() and clause.start() < end for start, end in spans)
+            if len(words) > 1 and not said.endswith(":") and not asked:
+                left.append(said)
+    return left
 
 
 def section_of(sentence: str) -> str:

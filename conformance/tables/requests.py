@@ -14,6 +14,7 @@ SESSION = "the session exists, is active, belongs to `agent_id`"
 OPERATIONS = "operation `resolve` only (`resolver.handle` serves all three; `validate` evaluates, spends nothing, records the request)"
 SCHEMA = "validated against the schema"
 EFFECTIVE = "the effective tier is the higher of both, the session's context keys win, atlas selections intersect"
+SCOPES = "scopes come from the session alone"
 EVENT = "`carp.request.received` (`request_id`, `operation`, `goal`"
 
 NOW = "2026-01-01T12:00:00Z"
@@ -92,6 +93,16 @@ def groups() -> list[Group]:
     add("tier-raised", EFFECTIVE, [_ask(task={"risk_tier": "high"})], {"r": outcome([], [("shop.buy", "high")])})
     add("atlas-ids", EFFECTIVE, [_ask(atlas_ids=["com.example.shop"])], {"r": ALLOWED})
     add("atlas-ids-unknown", EFFECTIVE, [_ask(atlas_ids=["com.example.none"])], {"r": error("ATLAS_NOT_FOUND")})
+    guarded = atlas(["shop.buy"], [policy("allow"), policy("scope", "w", parameters={"required_scopes": ["w"]})])
+    for name, fields in (("context", {"context": {"scopes": ["w"], "required_scopes": ["w"]}}), ("none", {})):
+        group.script(
+            f"no-scopes-from-{name}", SCOPES, [guarded], [OPEN, _ask(**fields)], {"r": outcome([], [("shop.buy", "w")])}
+        )
+    group.script(
+        "scopes-of-the-session", SCOPES, [guarded], [{**session(scopes=["w"]), "as": "s"}, _ask()], {"r": ALLOWED}
+    )
+    claimed = _ask(requester={"scopes": ["w"]})
+    group.script("no-scopes-from-the-requester", SCOPES, [guarded], [OPEN, claimed], {"r": INVALID})
     add("answers-its-request", EVENT, [_ask(), step("trace", "t", types="carp.")],
         {"t": {"events": [{"payload": {"request_id": _id(1), "goal": "work"}}, {"payload": {"request_id": _id(1)}}]}})  # fmt: skip
     add("invalid-is-not-recorded", SCHEMA, [_ask(task={"goal": ""}), resolve(), step("trace", "t", types="carp.request")],

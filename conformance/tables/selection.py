@@ -14,7 +14,6 @@ HIGHER = "the effective tier is the higher of both"
 NAMED = "with `required_capabilities` only those that the capabilities name"
 NOBODY = "(one that nobody defines makes the decision `deny`, with a reason that names it)"
 CHILD = "A child session (`parent=`) is never allowed more than its parent."
-SCOPES = "scopes come from the session alone"
 OWN = "concern the actions of their own atlas only"
 TIERS = ("low", "medium", "high", "critical")
 

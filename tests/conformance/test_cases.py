@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from conformance.tables.__main__ import documents
+from conformance.tables.quotes import unquoted
+from conformance.tables.unasked import UNASKED
 from cra.conformance.cases import FOLDER, LEVELS, load_cases, select
 from cra.conformance.runner import run
 
@@ -58,6 +60,11 @@ def test_every_sentence_is_there() -> None:
         assert len(case.sentence.split()) <= 20, case.id
         said = schema_place(case.section) if ".schema.json" in case.section else sections[case.section]
         assert case.sentence in said, case.id
+
+
+def test_every_clause_is_asked() -> None:
+    """Each clause of the protocol is quoted by a case, or listed with the reason why none can, in the order of the text."""
+    assert unquoted(case.sentence for case in CASES) == list(UNASKED)
 
 
 def test_files_are_what_the_tables_say() -> None:
