@@ -1,8 +1,7 @@
 """All events of a journal as lines, series by series, each made of its records in one pass: what verification of a journal reads.
 
-Nothing is held but what the records to come refer to. What cannot be read ends its series there;
-`cra.storage.journal.verify` says what
-is wrong with it. Used by `cra.trace.verify_store`.
+Nothing is held but what the records to come refer to. What cannot be read ends its series there; `cra.storage.journal.verify` says
+what is wrong with it. Used by `cra.trace.verify_store`.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from cra.trace.event import Event
 
 _CHUNK = 2**20
 _AS_LINES = ".lines"
+_UNREADABLE = OSError, StorageError, InvalidTraceEvent
 
 
 class JournalLines:
@@ -60,7 +60,7 @@ class JournalLines:
                     if segment.number != number:
                         raise StorageError("a segment is missing")
                     yield from self._lines_of(name, segment, expander)
-                except (OSError, StorageError, InvalidTraceEvent) as error:
+                except _UNREADABLE as error:
                     rest = len(series) - (number - first) - 1
                     self.warnings.append(
                         f"{segment.path.name}: {error}; what is behind that place, {rest} segments of the series as well, was not"
@@ -70,8 +70,15 @@ class JournalLines:
 
     def again(self, found: Mapping[str, ChainVerification]) -> dict[str, ChainVerification]:
         """The verdicts on sessions that are in several places, which a reader puts in order."""
-        names = [name for name, each in found.items() if not each.valid and len(self._sources.get(name, ())) > 1]
-        return {name: cra.verify_chain(self._events(name), anchor=self.cuts.get(name)) for name in names}
+        verdicts = {}
+        for name, each in found.items():
+            if each.valid or len(self._sources.get(name, ())) < 2:
+                continue
+            try:
+                verdicts[name] = cra.verify_chain(self._events(name), anchor=self.cuts.get(name))
+            except _UNREADABLE as error:
+                self.warnings.append(f"session {name}: {error}; what it has in several places was not put in order")
+        return verdicts
 
     def check_anchors(self, anchors: Sequence[Anchor]) -> Iterator[str]:
         """What is wrong with sessions whose beginning went, by anchors that were kept elsewhere."""
@@ -81,8 +88,16 @@ class JournalLines:
                 continue
             if sequence < cut[1]:
                 self.warnings.append(f"session {session_id}: retention took the anchored event {sequence}")
-            elif (sequence, event_hash) not in ((each.sequence, each.event_hash) for each in self._events(session_id)):
-                yield f"session {session_id}: it does not reach the anchored event {sequence}, or that is another"
+                continue
+            try:
+                is_there = (sequence, event_hash) in (
+                    (each.sequence, each.event_hash) for each in self._events(session_id)
+                )
+            except _UNREADABLE as error:
+                yield f"session {session_id}: the anchored event {sequence} cannot be looked for: {error}"
+            else:
+                if not is_there:
+                    yield f"session {session_id}: it does not reach the anchored event {sequence}, or that is another"
 
     def _events(self, session_id: str) -> Iterator[Event]:
         for some in self._reader.lines(session_id):

@@ -80,11 +80,6 @@ class SpooledLane:
         """Bytes that wait in memory."""
         return sum(batch.size for batch in self.waiting)
 
-    @property
-    def hangs(self) -> bool:
-        """Whether the backend is in a call that has not returned."""
-        return self._is_busy
-
     def add(self, batch: Batch) -> None:
         """Have the store given a batch, after those before it."""
         with self._lock:

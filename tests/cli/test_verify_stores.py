@@ -145,6 +145,10 @@ def test_a_journal_of_which_retention_took_a_part_is_verified(run: Any, tmp_path
     code, out, _ = run("trace", "verify", tmp_path / "store", "--anchor", f"{name}:0:{'0' * 64}")
     assert (0, True) == (code, "retention took the anchored event 0" in out)
     (stone,) = (tmp_path / "store").glob("*.gone")
+    stone.write_bytes(b"no tombstone")
+    for options in ((), ("--anchor", anchor)):
+        code, out, _ = run("trace", "verify", tmp_path / "store", *options)
+        assert (1, True) == (code, f"{stone.name}: the tombstone is damaged" in out), out
     stone.unlink()
     assert 1 == run("trace", "verify", tmp_path / "store").code
 

@@ -49,9 +49,9 @@ def make(server: RedisServer) -> Iterator[Callable[..., cra.Resolver]]:
     """Resolvers at one board, closed in the end."""
     made: list[cra.Resolver] = []
 
-    def one(**options: Any) -> cra.Resolver:
+    def one(manifest: Any = ATLAS, **options: Any) -> cra.Resolver:
         resolver = cra.Resolver(shared_approvals=server.url, **options)
-        resolver.load_atlas(ATLAS)
+        resolver.load_atlas(manifest)
         resolver.register("shop.buy", lambda: "bought", inline=True)
         made.append(resolver)
         return resolver
@@ -134,6 +134,22 @@ def test_an_execution_that_is_not_the_first_to_hear_of_a_decision_has_it_too(
     else:
         with pytest.raises(cra.ActionDenied):
             session.execute("shop.buy", resolution=resolution)
+
+
+def test_a_grant_elsewhere_frees_nothing_that_another_policy_holds(make: Any) -> None:
+    """The call goes on to what holds it next, and asks for that."""
+    second = {"policy_id": "ask-again", "type": "require_approval", "actions": ["*"]}
+    manifest = {**ATLAS, "policies": [*ATLAS["policies"], second]}  # type: ignore[misc]
+    here, there = make(manifest), make(manifest)
+    session = here.create_session("bot", "x")
+    resolution = session.resolve("buy")
+    for policy_id in ("ask", "ask-again"):
+        with pytest.raises(cra.ActionRequiresApproval) as held:
+            session.execute("shop.buy", resolution=resolution)
+        (waiting,) = [each for each in there.pending_approvals() if each.approval_id == held.value.approval_id]
+        assert policy_id == waiting.policy_id
+        there.approve(waiting.approval_id, by="alice")
+    assert "success" == session.execute("shop.buy", resolution=resolution).status
 
 
 def test_a_rejection_elsewhere_denies_here(make: Any) -> None:

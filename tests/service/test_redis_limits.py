@@ -406,6 +406,16 @@ class TestRuntime:
             assert 3500 < refused.value.retry_after <= 3600
             assert "rate_limit_exceeded" == second.trace(session.session_id)[-1].payload["reason"]
 
+    def test_a_budget_that_cannot_be_counted_exactly_refuses(self, limits: RedisLimits, running: RedisServer) -> None:
+        """Before the executor is called, and the trace says why."""
+        url = f"{running.url}?namespace={limits._prefix[1:-2]}"
+        with make_resolver(url, manifest=atlas(2**53, kind="budget")) as resolver:
+            session = resolver.create_session("bot", "x")
+            with pytest.raises(cra.InvalidParameters, match="more than a shared budget can count exactly"):
+                session.execute("shop.buy", resolution=session.resolve("buy"))
+            closing = resolver.trace(session.session_id)[-1]
+            assert ("action.denied", "budget_too_large") == (closing.event_type, closing.payload["reason"])
+
     def test_limits_of_a_session_stay_in_the_process(self, server: RedisServer) -> None:
         """Nothing is asked for them."""
         server.kill()

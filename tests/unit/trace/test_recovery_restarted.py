@@ -12,11 +12,18 @@ from typing import Any
 import pytest
 
 import cra
+from cra.reference.records import encode_template
 from cra.reference.ring import DATA_OFFSET
 from cra.reference.ring_scan import RingRecord
 from cra.storage import boot
+from cra.storage.memory import MemoryStorage
+from cra.testing import SeededIds, VirtualClock
 from cra.trace.event import Event
+from cra.trace.recovery import recover
 from cra.trace.restarted import ends_of_runs
+from cra.trace.ring_folder import RingFolder
+from tests.support.records import DIGEST, definition, resolve, template
+from tests.support.records import events as record
 from tests.support.stores import PLAIN, RESOLVES, kill
 
 STORES = ("journal", "jsonl", "sqlite")
@@ -124,6 +131,36 @@ def test_a_session_that_was_deleted_does_not_come_back(tmp_path: Path, restart: 
     restart()
     events, _ = recovered("jsonl", path, session)
     assert [] == events
+
+
+def test_a_journal_that_has_nothing_is_given_nothing_but_a_beginning(
+    tmp_path: Path, restart: Callable[[], None]
+) -> None:
+    """What the ring had first is gone with its page, and nobody knows what the rest goes on behind."""
+    session = kill("journal", tmp_path / "store", stored=False)
+    wipe(tmp_path / "store", 0, 4)
+    restart()
+    events, told = recovered("journal", tmp_path / "store", session)
+    assert [] == events
+    assert told["torn"] > 0
+    assert left_in(tmp_path / "store")
+
+
+def test_what_follows_a_record_that_says_nothing_is_not_given(tmp_path: Path, restart: Callable[[], None]) -> None:
+    """It would follow something else than it did; nor does a definition say anything whose payload is no canonical JSON."""
+    rings = RingFolder(tmp_path / "ring")
+    file = rings.create(65_536)
+    unsound = encode_template(9, "allow", 1, 0, 3600, DIGEST, ["{ }"], [])
+    file.definitions.define_template(9, unsound)
+    for data in (record(("session.started", {})), resolve(n=1, number=9), template(), resolve(n=2)):
+        assert file.ring.put(data)
+    file.leave()
+    restart()
+    store = MemoryStorage()
+    found = recover(rings, [store], VirtualClock(), SeededIds(3))
+    assert (1, 4) == (found.rings, found.records)
+    assert found.torn > 2
+    assert ["session.started", "session.ended"] == [each.event_type for each in store.events(definition(1)[0])]
 
 
 def test_a_run_ends_where_a_record_does_not_follow() -> None:

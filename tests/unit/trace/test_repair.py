@@ -254,6 +254,26 @@ def test_a_store_that_cannot_be_opened_is_an_error(kind: str, tmp_path: Path) ->
         repaired(tmp_path / "trace")
 
 
+def test_a_store_that_cannot_be_listed_any_more_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After it was looked at, and before it is opened."""
+    storage = JsonlStorage(tmp_path / "trace")
+    storage.append(make_trace([("a.b", {})]))
+    storage.close()
+    look = repair_module.store_kind
+
+    def refuse(path: Any = ".") -> list[str]:
+        raise PermissionError(13, "Permission denied")
+
+    def look_and_refuse(*arguments: Any) -> Any:
+        found = look(*arguments)
+        monkeypatch.setattr(os, "listdir", refuse)
+        return found
+
+    monkeypatch.setattr(repair_module, "store_kind", look_and_refuse)
+    with pytest.raises(StorageError, match="trace cannot be listed: Permission denied; check the disk"):
+        repaired(tmp_path / "trace")
+
+
 def test_sessions_that_no_ring_knows_are_ended_on_request(tmp_path: Path) -> None:
     """Not otherwise; not one that has ended, that does not verify, or that a process has open."""
     data = tmp_path / "trace"

@@ -233,6 +233,20 @@ def test_a_ring_that_cannot_be_opened_is_an_error_or_told(tmp_path: Path, monkey
     dead.leave()
 
 
+def test_a_ring_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where only the mark of the machine's start is asked for."""
+    RingFolder(tmp_path).create(SIZE).leave()
+    (dead,) = RingFolder(tmp_path).dead()
+
+    def refuse(*_: object) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "pread", refuse)
+    with pytest.raises(StorageError, match=r"the ring '.*\.ring' cannot be read: Input/output error"):
+        dead.has_restarted()
+    dead.leave()
+
+
 def test_a_folder_that_cannot_be_listed_or_changed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not one that seems empty; and a ring that cannot be removed stays."""
     (tmp_path / "1-a.ring").write_bytes(b"")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -239,6 +240,43 @@ def test_a_flush_that_hangs_holds_up_no_other(open_recorder: Open, record: MakeR
     store.come_back()
     recorder.flush("durable" if durable else "stored")
     assert 3 == store.count()
+
+
+def test_a_flush_that_fails_is_told_and_tried_again(open_recorder: Open, record: MakeRecord) -> None:
+    """By the next who asks; the store has what it was given all the same."""
+    store = AwayStorage(spool_bytes=2**24)
+    failures = [StorageError("the disk is full"), None]
+
+    def flush(durable: bool) -> None:
+        if failure := failures.pop(0):
+            raise failure
+
+    store.backend.flush = flush  # type: ignore[method-assign]
+    recorder = open_recorder(store)
+    recorder.record(record(0))
+    with pytest.raises(StorageError, match="the disk is full"):
+        recorder.flush()
+    recorder.flush()
+    assert [] == failures
+    assert [0] == numbers(store, record(0).session.session_id)
+
+
+def test_where_no_thread_starts_any_more_the_caller_does_its_work(
+    open_recorder: Open, record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As late in an interpreter's life: what is recorded then is stored."""
+
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    store = AwayStorage(spool_bytes=2**24)
+    recorder = open_recorder(store)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for n in range(3):
+        recorder.record(record(n))
+        recorder.flush()
+    assert [0, 1, 2] == numbers(store, record(0).session.session_id)
+    recorder.close()
 
 
 def test_close_says_what_is_left_and_the_next_start_delivers_it(

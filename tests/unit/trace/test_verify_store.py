@@ -15,6 +15,7 @@ import pytest
 from cra.errors import StorageError
 from cra.testing.traces import make_trace
 from cra.trace import verify_store
+from cra.trace.journal_lines import JournalLines
 from cra.trace.jsonl import dump_line
 from cra.trace.sqlite_look import lines_of_sqlite
 from cra.trace.store_look import lines_of_folder, look_at_store
@@ -70,6 +71,12 @@ def test_a_line_of_no_session_in_a_store_is_told(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"{}\n")
     with pytest.raises(StorageError, match=r"line \d+ of what is stored names no session: "):
         verify_path(tmp_path / "store", "jsonl")
+
+
+def test_a_journal_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    """In a sentence."""
+    with pytest.raises(StorageError, match="nothing' cannot be read: No such file or directory"):
+        JournalLines(tmp_path / "nothing")
 
 
 class TestFolder:
