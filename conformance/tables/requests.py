@@ -94,10 +94,10 @@ def groups() -> list[Group]:
     add("atlas-ids", EFFECTIVE, [_ask(atlas_ids=["com.example.shop"])], {"r": ALLOWED})
     add("atlas-ids-unknown", EFFECTIVE, [_ask(atlas_ids=["com.example.none"])], {"r": error("ATLAS_NOT_FOUND")})
     guarded = atlas(["shop.buy"], [policy("allow"), policy("scope", "w", parameters={"required_scopes": ["w"]})])
-    for name, fields in (("context", {"context": {"scopes": ["w"], "required_scopes": ["w"]}}), ("none", {})):
-        group.script(
-            f"no-scopes-from-{name}", SCOPES, [guarded], [OPEN, _ask(**fields)], {"r": outcome([], [("shop.buy", "w")])}
-        )
+    claims = {"scopes": ["w"], "required_scopes": ["w"]}
+    refused = {"r": outcome([], [("shop.buy", "w")])}
+    group.script("no-scopes-from-context", SCOPES, [guarded], [OPEN, _ask(context=claims)], refused)
+    group.script("no-scopes-from-none", SCOPES, [guarded], [OPEN, _ask()], refused)
     group.script(
         "scopes-of-the-session", SCOPES, [guarded], [{**session(scopes=["w"]), "as": "s"}, _ask()], {"r": ALLOWED}
     )

@@ -1,7 +1,7 @@
 """All events of a journal as lines, series by series, each made of its records in one pass: what verification of a journal reads.
 
-Nothing is held but what the records to come refer to. What cannot be read ends its series there; `cra.storage.journal.verify` says
-what is wrong with it. Used by `cra.trace.verify_store`.
+Nothing is held but what the records to come refer to. What cannot be read ends its series there; `cra.storage.journal.verify`
+says what is wrong with it. Used by `cra.trace.verify_store`.
 """
 
 from __future__ import annotations

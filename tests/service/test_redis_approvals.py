@@ -139,7 +139,7 @@ def test_an_execution_that_is_not_the_first_to_hear_of_a_decision_has_it_too(
 def test_a_grant_elsewhere_frees_nothing_that_another_policy_holds(make: Any) -> None:
     """The call goes on to what holds it next, and asks for that."""
     second = {"policy_id": "ask-again", "type": "require_approval", "actions": ["*"]}
-    manifest = {**ATLAS, "policies": [*ATLAS["policies"], second]}  # type: ignore[misc]
+    manifest = {**ATLAS, "policies": [*ATLAS["policies"], second]}
     here, there = make(manifest), make(manifest)
     session = here.create_session("bot", "x")
     resolution = session.resolve("buy")

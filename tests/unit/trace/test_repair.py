@@ -21,6 +21,7 @@ from cra.trace.event import Event
 from cra.trace.recovery import Recovery
 from cra.trace.repair import Living, Refusal, Repaired, repair
 from cra.trace.ring_folder import DeadRing
+from cra.trace.store_kind import store_kind
 from tests.support.crashes import ATLAS, contents, crash, file_of, open_work
 
 
@@ -259,7 +260,7 @@ def test_a_store_that_cannot_be_listed_any_more_is_an_error(tmp_path: Path, monk
     storage = JsonlStorage(tmp_path / "trace")
     storage.append(make_trace([("a.b", {})]))
     storage.close()
-    look = repair_module.store_kind
+    look = store_kind
 
     def refuse(path: Any = ".") -> list[str]:
         raise PermissionError(13, "Permission denied")
