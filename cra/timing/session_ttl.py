@@ -141,6 +141,9 @@ class SessionLifetimes:
                     watch.warned_ns = end
                 else:
                     again = end - self._warning_ns
+            if cause != "life" and self._warning_ns < self._life_ns:
+                # Any use may make it the life that ends the session; once that is to be warned of, nobody tells the timer.
+                again = min(again, max(life_end - self._warning_ns, now + _AGAIN_NS))
             if watch.released_ns != used:
                 if now >= used + self._ttl_ns:
                     session.forget_resolutions()

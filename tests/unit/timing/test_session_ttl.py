@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import cra
@@ -118,6 +118,19 @@ class TestWarning:
         session.resolve("x")
         world.clock.advance(1000)
         assert ["idle", "idle", "life"] == [each["cause"] for each in world.payloads(session, "session.expiring")]
+
+    @pytest.mark.parametrize(("idle", "life", "uses"), [(1000, 1500, [400, 1201]), (300, 500, [201]), (300, 500, [200, 201])])
+    def test_a_use_shortly_before_the_end_may_make_it_the_end_of_its_life(
+        self, timed: Any, idle: int, life: int, uses: list[int]
+    ) -> None:
+        """Which is warned of within a second then, and not when the timer would have looked at the old end."""
+        world = timed(idle_seconds=idle, life_seconds=life)
+        session = world.open()
+        for before, use in zip([0, *uses], uses):
+            world.clock.advance(use - before)
+            session.resolve("x")
+        world.clock.advance(1)
+        assert {"cause": "life", "seconds_left": life - uses[-1] - 1} == world.payloads(session, "session.expiring")[-1]
 
     def test_a_session_shorter_than_the_warning_is_not_warned(self, timed: Any) -> None:
         """It would be warned as soon as it is opened."""
@@ -309,6 +322,7 @@ STEPS = st.lists(
 )
 
 
+@example([("open", 0, 1), ("advance", 0, 201), ("use", 0, 1), ("advance", 0, 1)], (300, 500, 300))
 @given(STEPS, st.sampled_from([(500, 2000, 100), (300, 500, 300), (1000, 900, 60)]))
 def test_random_activity_ends_sessions_when_a_model_says(
     steps: list[tuple[str, int, int]], spans: tuple[int, int, int]
