@@ -1,4 +1,4 @@
-# The whole suite on the reference, with the fast paths off; `test` runs it on the compiled implementation. In the same run, branch
+# The whole suite on the reference alone, with the fast paths off; `test` runs what holds for both on either. In the same run, branch
 # coverage of what decides and what records, since only the reference's lines can be seen: 100 %, with half a percent for lines of forked
 # processes, which are not always measured. A line is excluded only by `# pragma: no cover - reason`.
 . "$(dirname "$0")/common.sh"

@@ -66,9 +66,9 @@ def untraced() -> Iterator[None]:
     sys.settrace(before)
 
 
-@pytest.fixture(scope="module", params=twins.IMPLEMENTATIONS)
+@pytest.fixture(scope="module", params=twins.TESTED)
 def twin(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Every test of the module runs twice: what it imports, and what the package uses, is the reference first, then its twin."""
+    """Every test of the module runs for each implementation: what it imports, and what the package uses, is that one."""
     if request.param == "compiled" and not twins.BUILT:
         pytest.skip("this installation has no compiled half")
     with twins.running(request.param, request.module):

@@ -67,7 +67,7 @@ def test_a_hanging_adapter_is_killed(way: str) -> None:
 
 def test_an_adapter_that_does_not_read_is_killed() -> None:
     """A question larger than the pipe, to a process that reads nothing more, does not block the runner."""
-    report = run([case("long", text="x" * 2**20), case("long-too", text="x" * 2**20)], command("hang"), timeout=5)
+    report = run([case("long", text="x" * 2**20), case("long-too", text="x" * 2**20)], command("hang"), timeout=2)
     assert ["error", "error"] == statuses(report)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,12 +20,14 @@ from cra.errors import CRAError
 
 IMPLEMENTATIONS = ("pure", "compiled")
 BUILT = find_spec("cra._speedups") is not None
+TESTED = IMPLEMENTATIONS[: 1 if os.environ.get("CRA_PURE_PYTHON") == "1" else 2]
+"""Those for which tests that hold for both are run: the reference alone, where that is what runs; both in any other run."""
 
 
 def twins(reference: ModuleType) -> list[Any]:
     """The modules to take the names of `reference` from, as parameters of a fixture."""
     modules = [pytest.param(reference, id="pure")]
-    if BUILT:
+    if BUILT and "compiled" in TESTED:
         modules.append(pytest.param(importlib.import_module("cra._speedups"), id="compiled"))
     return modules
 
