@@ -119,7 +119,9 @@ class TestWarning:
         world.clock.advance(1000)
         assert ["idle", "idle", "life"] == [each["cause"] for each in world.payloads(session, "session.expiring")]
 
-    @pytest.mark.parametrize(("idle", "life", "uses"), [(1000, 1500, [400, 1201]), (300, 500, [201]), (300, 500, [200, 201])])
+    @pytest.mark.parametrize(
+        ("idle", "life", "uses"), [(1000, 1500, [400, 1201]), (300, 500, [201]), (300, 500, [200, 201])]
+    )
     def test_a_use_shortly_before_the_end_may_make_it_the_end_of_its_life(
         self, timed: Any, idle: int, life: int, uses: list[int]
     ) -> None:
