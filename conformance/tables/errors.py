@@ -10,6 +10,7 @@ from conformance.tables.table import (
     Group,
     atlas,
     budget,
+    error,
     execute,
     policy,
     rate,
@@ -21,6 +22,7 @@ from conformance.tables.table import (
 )
 
 MISSING = "AtlasNotFound / SessionNotFound / ActionNotFound | ATLAS_NOT_FOUND … | not_found | 404 | no"
+MANIFEST = "InvalidAtlasManifest, AtlasVersionMismatch, InvalidCARPRequest"
 VALIDATION = "InvalidCARPRequest, InvalidTraceEvent, InvalidPolicy, SchemaValidationError, InvalidParameters | … | validation | 400 | no"
 DENIED = "ActionDenied | ACTION_DENIED | authorization | 403 | no"
 HELD = "ActionRequiresApproval (carries `approval_id`) | ACTION_REQUIRES_APPROVAL | authorization | 423 | yes"
@@ -29,7 +31,7 @@ EXPIRED = "SessionExpired, ResolutionExpired | … | expired | 410 | ResolutionE
 LIMITED = "RATE_LIMIT_EXCEEDED, BUDGET_EXCEEDED | rate_limit | 429 | yes"
 EXTERNAL = "AtlasLoadError, ExecutionError, SinkError | … | external | 502 | no"
 
-BEGIN = [session(), register("shop.buy"), resolve("r")]
+BEGIN = [session(), register("shop.buy"), resolve()]
 SHOP = atlas(["shop.buy"], [policy("allow")])
 NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 
@@ -42,9 +44,9 @@ def _shop(*policies: Any, **action: Any) -> Any:
 ROWS: list[tuple[str, str, int, bool, str, Any, list[Any]]] = [
     ("ATLAS_NOT_FOUND", "not_found", 404, False, MISSING, SHOP, [step("unload_atlas", "x", atlas_id="com.example.none")]),
     ("ACTION_NOT_FOUND", "not_found", 404, False, MISSING, SHOP, [*BEGIN, execute("x", "shop.none")]),
-    ("INVALID_ATLAS_MANIFEST", "validation", 400, False, "InvalidAtlasManifest, AtlasVersionMismatch, InvalidCARPRequest", SHOP,
+    ("INVALID_ATLAS_MANIFEST", "validation", 400, False, MANIFEST, SHOP,
      [step("load_atlas", "x", manifest={"atlas_id": "com.example.other"})]),
-    ("ATLAS_VERSION_MISMATCH", "validation", 400, False, "InvalidAtlasManifest, AtlasVersionMismatch, InvalidCARPRequest", SHOP,
+    ("ATLAS_VERSION_MISMATCH", "validation", 400, False, MANIFEST, SHOP,
      [step("load_atlas", "x", manifest=atlas([], atlas_id="com.example.other", atlas_version="9.0"))]),
     ("INVALID_POLICY", "validation", 400, False, VALIDATION, SHOP,
      [step("load_atlas", "x", manifest=atlas([], [policy("perhaps")], "com.example.other"))]),
@@ -62,16 +64,15 @@ ROWS: list[tuple[str, str, int, bool, str, Any, list[Any]]] = [
      [*BEGIN, step("advance", seconds=3500), resolve(None), step("advance", seconds=101), execute("x", resolution="r")]),
     ("RATE_LIMIT_EXCEEDED", "rate_limit", 429, True, LIMITED, _shop(rate(1, 60)), [*BEGIN, execute(None), execute("x")]),
     ("BUDGET_EXCEEDED", "rate_limit", 429, True, LIMITED, _shop(budget(max_cost=1, cost=1)), [*BEGIN, execute(None), execute("x")]),
-    ("EXECUTION_ERROR", "external", 502, False, EXTERNAL, SHOP, [session(), register("shop.buy", "raise"), resolve("r"), execute("x")]),
+    ("EXECUTION_ERROR", "external", 502, False, EXTERNAL, SHOP, [session(), register("shop.buy", "raise"), resolve(), execute("x")]),
 ]  # fmt: skip
 
 
 def groups() -> list[Group]:
     group = Group("errors", "CRA-Full")
     for code, category, status, recoverable, sentence, manifest, steps in ROWS:
-        told = {"code": code, "category": category, "http_status": status, "recoverable": recoverable}
-        name = code.lower().replace("_", "-")
-        group.script(name, sentence, [manifest], steps, {"x": {"error": told}})
+        told = error(code, category=category, http_status=status, recoverable=recoverable)
+        group.script(code.lower().replace("_", "-"), sentence, [manifest], steps, {"x": told})
     held = [*BEGIN, execute("x"), step("approve", "granted", approval_id=taken("r/decision/approval_id")), execute("y")]
     group.script("held-carries-its-approval", HELD, [_shop(policy("require_approval"))], held,
                  {"r": {"decision": {"approval_id": {"$same": "a"}}}, "x": {"error": {"approval_id": {"$same": "a"}}},

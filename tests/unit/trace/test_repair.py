@@ -260,13 +260,12 @@ def test_a_store_that_cannot_be_listed_any_more_is_an_error(tmp_path: Path, monk
     storage = JsonlStorage(tmp_path / "trace")
     storage.append(make_trace([("a.b", {})]))
     storage.close()
-    look = store_kind
 
     def refuse(path: Any = ".") -> list[str]:
         raise PermissionError(13, "Permission denied")
 
     def look_and_refuse(*arguments: Any) -> Any:
-        found = look(*arguments)
+        found = store_kind(*arguments)
         monkeypatch.setattr(os, "listdir", refuse)
         return found
 
