@@ -146,6 +146,12 @@ def test_a_journal_of_which_retention_took_a_part_is_verified(run: Any, tmp_path
     code, out, _ = run("trace", "verify", tmp_path / "store", "--anchor", f"{name}:0:{'0' * 64}")
     assert (0, True) == (code, "retention took the anchored event 0" in out)
     (stone,) = (tmp_path / "store").glob("*.gone")
+    segment = min((tmp_path / "store").glob(f"{stone.name.split('.')[0]}.*.segment"))
+    whole = segment.read_bytes()
+    segment.write_bytes(whole[:-50] + bytes([whole[-50] ^ 1]) + whole[-49:])
+    code, out, _ = run("trace", "verify", tmp_path / "store", "--anchor", anchor)
+    assert (1, True) == (code, f"the anchored event {newest[0].sequence} cannot be looked for: " in out), out
+    segment.write_bytes(whole)
     stone.write_bytes(b"no tombstone")
     for options in ((), ("--anchor", anchor)):
         code, out, _ = run("trace", "verify", tmp_path / "store", *options)
