@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,9 @@ APPLICATION_ID: Final = 0x63726174
 SCHEMA_VERSION: Final = 1
 BUSY_SECONDS: Final = 5.0
 """How long to wait while another process writes."""
+
+_TURN_SECONDS: Final = 0.005
+"""How long to wait before the next try, where SQLite does not wait by itself."""
 
 _FILE_MODE: Final = (
     0o600  # a trace tells what an organisation's agents do; SQLite gives the files beside it the same mode
@@ -79,30 +83,53 @@ def connect(path: Path) -> sqlite3.Connection:
 def prepare(database: sqlite3.Connection, name: str) -> None:
     """Make the tables where the file is empty, and set the connection up for writing.
 
-    Raises `StorageError` for a database of something else or of a later version, which is left as it is, and `sqlite3.Error`.
+    Raises `StorageError` for a database of something else or of a later version, which is left as it is, and `sqlite3.Error`;
+    the connection is to be closed then.
     """
-    application = pragma(database, "application_id")
-    version = pragma(database, "user_version")
-    (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    empty = (application, version, tables) == (0, 0, 0)
-    if not empty and application != APPLICATION_ID:
-        raise StorageError(f"storage '{name}' is a database of something else; name another file")
-    if not empty and version != SCHEMA_VERSION:
-        raise StorageError(
-            f"storage '{name}' has schema version {version}, and this version of cra knows {SCHEMA_VERSION}; upgrade cra"
-        )
+    database.execute("BEGIN")  # one state of the file: another process may be making its tables
+    empty = _is_empty(database, name)
+    database.execute("COMMIT")
     if empty:
         database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-    # Readers and the writer do not wait for each other. It stays with the file.
-    if pragma(database, "journal_mode = WAL") != "wal":
+    if _write_ahead(database) != "wal":
         raise StorageError(f"storage '{name}' cannot have a write-ahead log where it is; name a file on a local disk")
     if empty:
         database.execute("BEGIN IMMEDIATE")
-        for statement in _SCHEMA:
-            database.execute(statement)
+        if _is_empty(database, name):  # nobody was faster
+            for statement in _SCHEMA:
+                database.execute(statement)
         database.execute("COMMIT")
     database.execute("PRAGMA fullfsync = ON")  # macOS: what it calls fsync leaves the data in the disk's cache
     database.execute("PRAGMA secure_delete = ON")  # who deletes a session wants nothing of it left
+
+
+def _is_empty(database: sqlite3.Connection, name: str) -> bool:
+    """Whether nobody has made tables yet, ours or others. Raises `StorageError` as `prepare` does."""
+    application = pragma(database, "application_id")
+    version = pragma(database, "user_version")
+    (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if (application, version, tables) == (0, 0, 0):
+        return True
+    if application != APPLICATION_ID:
+        raise StorageError(f"storage '{name}' is a database of something else; name another file")
+    if version != SCHEMA_VERSION:
+        raise StorageError(
+            f"storage '{name}' has schema version {version}, and this version of cra knows {SCHEMA_VERSION}; upgrade cra"
+        )
+    return False
+
+
+def _write_ahead(database: sqlite3.Connection) -> object:
+    """Have the file a write-ahead log: readers and the writer do not wait for each other. It stays with the file."""
+    ends = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return pragma(database, "journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            # Here SQLite does not wait for another process that is about the same.
+            if not _is_locked(str(error)) or time.monotonic() > ends:
+                raise
+        time.sleep(_TURN_SECONDS)
 
 
 def no_text(name: str) -> StorageError:
@@ -120,6 +147,10 @@ def in_a_line(said: object) -> str:
     return "it takes more memory than there is" if isinstance(said, MemoryError) else " ".join(str(said).split())
 
 
+def _is_locked(reason: str) -> bool:
+    return reason.startswith("database") and reason.endswith("is locked")
+
+
 def explain(name: str, what: str, error: sqlite3.Error | OSError | UnicodeDecodeError) -> StorageError:
     """One sentence: which storage, what could not be done, why, and what to do. `StorageLocked` while others write."""
     if isinstance(error, OSError):
@@ -128,7 +159,7 @@ def explain(name: str, what: str, error: sqlite3.Error | OSError | UnicodeDecode
         )
     # SQLite's words for its error codes; Python 3.10 does not tell the codes.
     reason = _DAMAGED if isinstance(error, UnicodeDecodeError) else in_a_line(error)
-    if reason.startswith("database") and reason.endswith("is locked"):
+    if _is_locked(reason):
         return StorageLocked(
             f"storage '{name}' {what}: another process has been writing for {BUSY_SECONDS:.0f} s;"
             " try again, or give every process a file of its own"

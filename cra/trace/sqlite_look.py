@@ -91,6 +91,7 @@ def _opened_to_look(real: Path, log: int) -> sqlite3.Connection:
     uri = f"{real.as_uri()}?mode=ro&{how}"
     database = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
     database.text_factory = lambda text: text.decode(errors="replace")
+    database.execute("BEGIN")  # all that is read is one state of the file, whatever others write
     return database
 
 
