@@ -9,7 +9,7 @@ import os
 import queue
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -25,7 +25,6 @@ from cra.errors import (
     ApprovalNotFound,
     InternalError,
     InvalidCARPRequest,
-    InvalidTraceEvent,
     SessionNotFound,
     StorageError,
 )
@@ -35,9 +34,11 @@ from cra.execution.execute import execute
 from cra.execution.running import Executor, way_of
 from cra.hotpath import RandomIds, RingRoom
 from cra.ids import IdSource
+from cra.opening import open_ring, open_shared_approvals, open_shared_limits
+from cra.options import Options, Redact
 from cra.reference.resolve import DefaultDecision
 from cra.reference.ring_room import CLOSING_BYTES
-from cra.runtime import ForkedLock, Level, Options, Redact, Runtime, approval_payload, record_bytes
+from cra.runtime import ForkedLock, Runtime, approval_payload, record_bytes
 from cra.session import Session
 from cra.sessions import SessionTable
 from cra.shared.approval_sharing import ApprovalSharing
@@ -46,16 +47,13 @@ from cra.shared.limits import SharedLimits, SharedWindows
 from cra.storage.base import StorageBackend, StorageHealth
 from cra.storage.open import StorageSpec, open_storage
 from cra.timing.clock import NS_PER_SECOND, Clock, SystemClock
-from cra.timing.heartbeat import Heartbeat
 from cra.timing.manager import TimerManager, Timing
-from cra.timing.session_ttl import SessionLifetimes
+from cra.timing.of_runtime import timers_of
 from cra.timing.thread_timers import ThreadTimers
 from cra.timing.timers import TimerBackend
 from cra.trace.event import Event
 from cra.trace.own_session import beginning, ending, own_header
-from cra.trace.recorder import DEFAULT_RING_BYTES, Recorder
-from cra.trace.recovery import Recovery, recover
-from cra.trace.ring_folder import RingFile, RingFolder, rings_beside
+from cra.trace.recorder import Level, Recorder
 from cra.trace.subscribe import Delivery, Subscription
 
 CLOCK_SKEW_SECONDS = 300
@@ -132,31 +130,32 @@ class Resolver:
         clock: Clock | None = None,
         ids: IdSource | None = None,
     ) -> None:
-        _one_of("tracing", tracing, ("deferred", "immediate"))
-        _one_of("overflow", overflow, ("block", "fail", "drop"))
-        _one_of("default_decision", default_decision, ("deny", "allow"))
-        _one_of("trace_detail", trace_detail, ("full", "decisions"))
-        _one_of("durability", durability, ("recorded", "stored", "durable"))
-        if not isinstance(ttl_seconds, int) or not 0 <= ttl_seconds <= 86_400:
-            raise ValueError(f"ttl_seconds is {ttl_seconds!r}; it has to be a whole number between 0 and 86400")
-        if not isinstance(overflow_timeout, (int, float)) or not overflow_timeout >= 0:
-            raise ValueError(f"overflow_timeout is {overflow_timeout!r}; it has to be a number of seconds, 0 or more")
-        for field, seconds in (("idle_seconds", idle_seconds), ("life_seconds", life_seconds)):
-            if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0:
-                raise ValueError(f"{field} is {seconds!r}; it has to be a number of seconds, 0 or more")
-        if redact is not None and not callable(redact):
-            raise ValueError("redact has to be a function of an event type and a payload")
-        if hash_key is not None and not isinstance(hash_key, bytes):
-            raise ValueError("hash_key has to be bytes")
+        options = Options(
+            tracing=tracing,
+            overflow=overflow,
+            overflow_timeout=overflow_timeout,
+            default_decision=default_decision,
+            ttl_seconds=ttl_seconds,
+            trace_detail=trace_detail,
+            fail_closed=fail_closed,
+            durability=durability,
+            hash_key=hash_key,
+            redact=redact,
+            record_values=record_values,
+            idle_seconds=idle_seconds,
+            life_seconds=life_seconds,
+            grace_seconds=0.0 if timing is None else timing.grace_seconds,
+        )
+        options.check()
         if timing is not None:
             timing.check()
         elif timers is not None:
             raise ValueError("timers are for what timing says; give it, or leave out timers")
         own_timers = ThreadTimers() if timers is None and clock is None and timing is not None else None
         clock = clock or SystemClock()
-        self._shared_limits = _open_shared_limits(shared_limits)
+        self._shared_limits = open_shared_limits(shared_limits)
         self._closes_limits = isinstance(shared_limits, str)
-        board = _open_shared_approvals(shared_approvals)
+        board = open_shared_approvals(shared_approvals)
         self._backends = open_storage(storage)
         volatile = next((backend.name for backend in self._backends if not backend.durable), None)
         if durability == "durable" and volatile is not None:
@@ -165,7 +164,7 @@ class Resolver:
             raise StorageError(f"storage {volatile!r} cannot make anything durable; use jsonl: or sqlite:")
         own_ids = RandomIds()
         self._header = own_header(clock, own_ids)
-        file, recovery = _open_ring(ring, tracing, self._backends, clock, own_ids)
+        file, recovery = open_ring(ring, tracing, self._backends, clock, own_ids)
         recorder = Recorder(
             self._backends,
             ring=file,
@@ -177,19 +176,7 @@ class Resolver:
             ids=own_ids,
         )
         self._runtime = Runtime(
-            options=Options(
-                default_decision=default_decision,
-                ttl_seconds=ttl_seconds,
-                trace_detail=trace_detail,
-                fail_closed=fail_closed,
-                durability=durability,
-                hash_key=hash_key,
-                redact=redact,
-                record_values=record_values,
-                idle_seconds=idle_seconds,
-                life_seconds=life_seconds,
-                grace_seconds=0.0 if timing is None else timing.grace_seconds,
-            ),
+            options=options,
             clock=clock,
             ids=ids or RandomIds(),
             registry=AtlasRegistry(atlas_cache_bytes, atlas_cache_hard_limit),
@@ -216,7 +203,7 @@ class Resolver:
             weakref.finalize(self, own_timers.close).atexit = False
         used = timers or own_timers
         if used is not None and timing is not None:
-            self._manager = self._make_manager(used, timing)
+            self._manager = timers_of(used, timing, self._runtime, self._sessions, self._record, self._uptime_ms)
             try:
                 self._manager.start()
             except BaseException:
@@ -232,42 +219,6 @@ class Resolver:
                 resolver._decide_here(decision.status, approval_id, decision.by, decision.reason)
 
         return ApprovalSharing(board, self._runtime.approvals, self._runtime.clock, decide)
-
-    def _make_manager(self, timers: TimerBackend, timing: Timing) -> TimerManager:
-        runtime, level = self._runtime, timing.flush_level
-        lifetimes = SessionLifetimes(
-            self._sessions,
-            idle_ns=runtime.idle_ns,
-            life_ns=runtime.life_ns,
-            grace_ns=runtime.grace_ns,
-            warning_ns=int(timing.warning_seconds * NS_PER_SECOND),
-            ttl_ns=runtime.ttl_seconds * NS_PER_SECOND,
-            on_warning=timing.on_warning,
-        )
-        heartbeat = Heartbeat(runtime, self._sessions, timing.heartbeat_payload)
-
-        def beat() -> None:
-            payload = heartbeat.payload(self._uptime_ms(), lifetimes.timed_out)
-            try:
-                self._record(("runtime.heartbeat", payload))
-            except InvalidTraceEvent:  # what the host adds is no JSON, or too much
-                if payload.pop("custom", None) is None:
-                    raise
-                self._record(("runtime.heartbeat", payload | {"custom_error": InvalidTraceEvent.__name__}))
-
-        def expire() -> int:
-            runtime.expire_approvals()
-            return runtime.approvals.next_expiry()
-
-        return TimerManager(
-            timers,
-            timing,
-            runtime.clock,
-            lifetimes,
-            expire=expire,
-            beat=beat,
-            flush=lambda: runtime.recorder.flush(level),
-        )
 
     def __enter__(self) -> Resolver:
         return self
@@ -664,62 +615,11 @@ class Resolver:
         return (self._runtime.clock.monotonic_ns() - self._started_ns) // 1_000_000
 
 
-def _open_ring(
-    folder: str | os.PathLike[str] | None,
-    tracing: str,
-    backends: Sequence[StorageBackend],
-    clock: Clock,
-    ids: IdSource,
-) -> tuple[RingFile | None, Recovery]:
-    """The ring on disk, where there is a place for it, once what dead processes left there is stored.
-
-    What is stored inline needs no ring that survives. The backends are closed where this raises `StorageError`.
-    """
-    if folder is None:
-        beside = next(filter(None, (getattr(backend, "location", None) for backend in backends)), None)
-        folder = None if beside is None else rings_beside(beside)
-    if folder is None:
-        return None, Recovery()
-    try:
-        rings = RingFolder(folder)
-        recovery = recover(rings, backends, clock, ids)
-        return (rings.create(DEFAULT_RING_BYTES) if tracing == "deferred" else None), recovery
-    except BaseException:
-        for backend in backends:
-            backend.close()
-        raise
-
-
-def _open_shared_limits(spec: str | SharedLimits | None) -> SharedLimits | None:
-    if isinstance(spec, str):
-        from cra.shared.redis import RedisLimits
-
-        return RedisLimits(spec)
-    if spec is not None and not isinstance(spec, SharedLimits):
-        raise ValueError("shared_limits has to be a redis:// URL or an object with the methods of SharedLimits")
-    return spec
-
-
-def _open_shared_approvals(spec: str | SharedApprovals | None) -> SharedApprovals | None:
-    if isinstance(spec, str):
-        from cra.shared.redis import RedisApprovals
-
-        return RedisApprovals(spec)
-    if spec is not None and not isinstance(spec, SharedApprovals):
-        raise ValueError("shared_approvals has to be a redis:// URL or an object with the methods of SharedApprovals")
-    return spec
-
-
 def _loaded(*atlases: Atlas) -> list[tuple[str, dict[str, Any]]]:
     return [
         ("runtime.atlas_loaded", {"atlas_id": atlas.atlas_id, "version": atlas.version, "sha256": atlas.digest})
         for atlas in atlases
     ]
-
-
-def _one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} is {value!r}; it has to be one of {', '.join(map(repr, choices))}")
 
 
 # A fork happens to all resolvers at once.

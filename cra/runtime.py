@@ -9,9 +9,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 from cra.atlas.manifest import Action
 from cra.atlas.registry import AtlasRegistry
@@ -25,7 +23,7 @@ from cra.execution.executors import ExecutorThreads
 from cra.execution.running import Executor
 from cra.hotpath import RingRoom, RuntimeCore, canonical_text, hash_value
 from cra.ids import IdSource
-from cra.reference.resolve import DefaultDecision
+from cra.options import Options
 from cra.reference.ring_room import CLOSING_BYTES
 from cra.reference.session_core import CLOSING_PAYLOAD, MAX_PAYLOAD, RECORD_BYTES, NewEvent
 from cra.shared.limits import Spending
@@ -34,14 +32,12 @@ from cra.timing.clock import NS_PER_SECOND, Clock
 from cra.timing.rate_limit import SlidingWindows
 from cra.trace.record import EventsRecord, SessionHeader
 from cra.trace.recorder import Recorder
-from cra.trace.template import TraceDetail, make_template
+from cra.trace.template import make_template
 
 if TYPE_CHECKING:
     from cra.session import Session
     from cra.shared.approval_sharing import ApprovalSharing
 
-Level = Literal["recorded", "stored", "durable"]
-Redact = Callable[[str, dict[str, Any]], dict[str, Any]]
 MAX_POLICY_SETS = 64
 CLOSING_FIELDS = (
     "atlas_id",
@@ -54,22 +50,6 @@ CLOSING_FIELDS = (
     "effect",
     "result_hash",
 )
-
-
-class Options(msgspec.Struct, frozen=True):
-    """The options of a `Resolver` that sessions read; see there."""
-
-    default_decision: DefaultDecision
-    ttl_seconds: int
-    trace_detail: TraceDetail
-    fail_closed: bool
-    durability: Level
-    hash_key: bytes | None
-    redact: Redact | None
-    record_values: bool
-    idle_seconds: float
-    life_seconds: float
-    grace_seconds: float
 
 
 class ForkedLock:

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from cra import resolver
 from cra.trace import recorder
 from tests.support import twins
 from tests.support.postgres import _postgres as _postgres
@@ -50,10 +49,9 @@ def seed() -> int:
 @pytest.fixture(autouse=True)
 def usual_rings() -> Iterator[None]:
     """A test that makes the rings of its process small, as faults and differential runs do, makes no other's small."""
-    sizes = [(module, module.DEFAULT_RING_BYTES) for module in (recorder, resolver)]
+    usual = recorder.DEFAULT_RING_BYTES
     yield
-    for module, size in sizes:
-        vars(module)["DEFAULT_RING_BYTES"] = size
+    recorder.DEFAULT_RING_BYTES = usual
 
 
 @pytest.fixture

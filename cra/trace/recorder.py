@@ -96,8 +96,8 @@ class Recorder:
         ring: Ring | RingFile | None = None,
         heads: Heads | None = None,
     ) -> None:
-        _check_choice("tracing", tracing, get_args(Tracing))
-        _check_choice("overflow", overflow, get_args(Overflow))
+        check_choice("tracing", tracing, get_args(Tracing))
+        check_choice("overflow", overflow, get_args(Overflow))
         self._backends = tuple(backends)
         self._broadcaster = Broadcaster()
         self._file = ring if isinstance(ring, RingFile) else None
@@ -178,7 +178,7 @@ class Recorder:
         Concurrent callers share one fsync. Raises `StorageError` as soon as a backend fails, when `timeout` seconds are over,
         or for a level that is not to be had. What was recorded stays and is tried again in all cases.
         """
-        _check_choice("level", level, get_args(Level))
+        check_choice("level", level, get_args(Level))
         if level == "recorded" and self._file is not None:
             self._check_not_ended()
             return  # it was when `record` returned
@@ -394,7 +394,8 @@ class Recorder:
         self.queue.state = "forked"
 
 
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raises `ValueError` for a value that is none of them."""
     if value not in choices:
         raise ValueError(f"{name} is {value!r}; it is one of {', '.join(choices)}")
 

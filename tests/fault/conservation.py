@@ -22,11 +22,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import cra
-from cra import resolver as resolver_module
 from cra.errors import StorageError, TraceBackpressure
 from cra.storage.null import NullStorage
 from cra.timing.manager import Timing
-from cra.trace import recorder as recorder_module
+from cra.trace import recorder
 from cra.trace.batch import Batch
 
 ATLAS = {
@@ -298,7 +297,7 @@ def run(mode: Mode, records: int) -> tuple[Any, ...]:
     """Push `records` through a mode. Returns a row of the table. Raises `Wrong`."""
     started = time.monotonic()
     if records < _MANY:
-        resolver_module.DEFAULT_RING_BYTES = recorder_module.DEFAULT_RING_BYTES = _SMALL_RING
+        recorder.DEFAULT_RING_BYTES = _SMALL_RING
     with tempfile.TemporaryDirectory(prefix="cra-conservation-") as folder:
         this = Run(mode, Path(folder))
         for number in range(ROUNDS):

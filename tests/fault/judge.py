@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 
 import cra
 from conformance import journal as second_reader
-from cra import resolver as resolver_module
 from cra.storage.base import StorageBackend
 from cra.storage.journal.backend import JournalStorage
 from cra.storage.journal.names import tombstones
 from cra.storage.journal.verify import verify_journal
 from cra.storage.jsonl import SUFFIX, JsonlStorage
 from cra.storage.sqlite import SqliteStorage
+from cra.trace import recorder
 from cra.trace.checkup import check
 from cra.trace.event import Event
 from cra.trace.jsonl import dump_line
@@ -103,11 +103,11 @@ def check_run(kind: str, said: Sequence[Said], status: int, fault: Fault) -> Non
 
 def judge(kind: str, folder: Path, said: Sequence[Said]) -> int:
     """Open what was left, and see that everything that was promised is there. Returns how many events the store has."""
-    usual, resolver_module.DEFAULT_RING_BYTES = resolver_module.DEFAULT_RING_BYTES, _RING_BYTES
+    usual, recorder.DEFAULT_RING_BYTES = recorder.DEFAULT_RING_BYTES, _RING_BYTES
     try:
         return _judge(kind, folder, promises(said))
     finally:
-        resolver_module.DEFAULT_RING_BYTES = usual
+        recorder.DEFAULT_RING_BYTES = usual
 
 
 def _judge(kind: str, folder: Path, promised: Sequence[Promise]) -> int:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from cra.errors import StorageError
-from tests.fault import conservation
 from tests.fault.conservation import Counting, Mode, Run, Wrong, run
 
 SHORT = (
@@ -18,13 +17,6 @@ SHORT = (
     Mode("dies", ("none", "dies"), "block", 2),
     Mode("away", ("none", "away"), "block", 4),
 )
-
-
-@pytest.fixture(autouse=True)
-def small_ring(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a mode sets is set back."""
-    for module in (conservation.resolver_module, conservation.recorder_module):
-        monkeypatch.setattr(module, "DEFAULT_RING_BYTES", module.DEFAULT_RING_BYTES)
 
 
 @pytest.mark.parametrize("mode", SHORT, ids=lambda mode: f"{mode.key}/{'+'.join(mode.faults)}")

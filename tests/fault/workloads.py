@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import cra
-from cra import resolver as resolver_module
 from cra.errors import StorageError
 from cra.storage import sqlite
 from cra.storage.base import StorageBackend
@@ -27,6 +26,7 @@ from cra.storage.journal.series import Rotation
 from cra.storage.jsonl import JsonlStorage
 from cra.storage.sqlite import SqliteStorage
 from cra.testing import SeededIds, VirtualClock
+from cra.trace import recorder
 from cra.trace.repair import repair
 from tests.fault.calls import Said, Say, perform
 from tests.support.crashes import ATLAS, file_of
@@ -81,7 +81,7 @@ class Life:
     def __init__(self, kind: str, folder: Path, say: Say, seed: int, clock: VirtualClock, **options: Any) -> None:
         self._say = say
         self._name = str(seed)
-        resolver_module.DEFAULT_RING_BYTES = _RING_BYTES
+        recorder.DEFAULT_RING_BYTES = _RING_BYTES
         vars(sqlite)["CHECKPOINT_BYTES"] = _CHECKPOINT_BYTES
         ids = SeededIds(seed)
 

@@ -39,7 +39,7 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("options", "error", "message"),
         [
-            ({"tracing": "later"}, ValueError, "tracing is 'later'; it has to be one of 'deferred', 'immediate'"),
+            ({"tracing": "later"}, ValueError, "tracing is 'later'; it is one of deferred, immediate"),
             ({"overflow": "explode"}, ValueError, "overflow is"),
             ({"default_decision": "maybe"}, ValueError, "default_decision is"),
             ({"trace_detail": "none"}, ValueError, "trace_detail is"),

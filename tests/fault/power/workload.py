@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import cra
-from cra import resolver as resolver_module
 from cra.storage import boot, sqlite
 from cra.storage.base import StorageBackend
 from cra.storage.journal.backend import JournalStorage
@@ -25,6 +24,7 @@ from cra.storage.journal.series import Rotation
 from cra.storage.jsonl import JsonlStorage
 from cra.storage.jsonl_days import DailyJsonlStorage
 from cra.storage.sqlite import SqliteStorage
+from cra.trace import recorder
 from tests.support.crashes import ATLAS
 
 STORES = ("journal", "jsonl", "days", "sqlite")
@@ -43,7 +43,7 @@ def start_id(number: int) -> bytes:
 
 def open_store(store: str, path: Path, compress: bool = False) -> StorageBackend:
     """The store, with small segments, few open files, and a log that is copied often."""
-    resolver_module.DEFAULT_RING_BYTES = RING_BYTES  # type: ignore[attr-defined]
+    recorder.DEFAULT_RING_BYTES = RING_BYTES
     if store == "journal":
         return JournalStorage(path, rotation=Rotation(max_bytes=6000), compress=compress)
     if store == "jsonl":

@@ -749,12 +749,11 @@ def test_several_processes_make_one_file(tmp_path: Path) -> None:
     """A hundred times, each wants to make the same file at the same moment: all of them can, and it is made once."""
     command = [sys.executable, "-c", OPENER, str(tmp_path)]
     pipe = subprocess.PIPE
-    openers = [
-        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT) for _ in range(4)
-    ]
+    openers = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT) for _ in range(4)]
     try:
         for opener in openers:
-            assert opener.stdout is not None and opener.stdout.readline()
+            assert opener.stdout is not None
+            assert opener.stdout.readline()
         start = time.time() + 0.1
         for opener in openers:
             assert opener.stdin is not None
