@@ -7,7 +7,8 @@ export CRA_PURE_PYTHON=1
 [ "$("$bin/python" -c 'import cra; print(cra.implementation())')" = pure ]
 
 rooms="cra/carp/*,cra/trace/*,cra/atlas/*,cra/execution/*"
-elsewhere=(tests/fault) # processes of their own, many of them killed: nothing to measure
+# Processes of their own, many of them killed, and runs of the harness: nothing to measure.
+elsewhere=(tests/fault tests/fuzz tests/conformance)
 export COVERAGE_FILE="$out/coverage-data"
 rm -f "$COVERAGE_FILE" "$COVERAGE_FILE".*
 "$bin/python" -m pytest -q -n auto "${elsewhere[@]/#/--ignore=}" --ignore=tests/test_readme.py --ignore=tests/test_package.py \

@@ -8,6 +8,7 @@ next record. docs/formats/ring.md.
 from __future__ import annotations
 
 import os
+import re
 import struct
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -34,6 +35,8 @@ DAMAGED_RECORD: Final = "committed, and its checksum is wrong"
 DAMAGED_HEAD: Final = "the head is damaged"
 DAMAGED_TAIL: Final = "the head or the tail is damaged, so where the records begin is not known"
 CUT_SHORT: Final = "the file is cut short"
+
+_WRITTEN: Final = re.compile(rb"[^\0]")
 
 
 class RingRecord(NamedTuple):
@@ -102,7 +105,6 @@ def _walk(data: bytes, secret: int, tail: int, head: int) -> tuple[list[RingReco
     The head is not relied upon: a record behind it was committed all the same.
     """
     size = len(data)
-    words = struct.unpack(f"<{size // 8}Q", data)
     records: list[RingRecord] = []
     gaps: list[Torn] = []
     end = position = tail  # from `end` to `position` is no record
@@ -113,8 +115,13 @@ def _walk(data: bytes, secret: int, tail: int, head: int) -> tuple[list[RingReco
             gaps.append(Torn(end, until - end, DAMAGED_RECORD if damaged else NOT_COMMITTED))
 
     while position < tail + size:
-        word = words[(position & size - 1) // 8]
-        if word and word == mix(position, secret):
+        at = position & size - 8
+        (word,) = WORD.unpack_from(data, at)
+        if not word:  # as most of a ring, which is not to be looked at word by word
+            written = _WRITTEN.search(data, at)
+            position += (size if written is None else written.start() & -8) - at
+            continue
+        if word == mix(position, secret):
             record = _record(data, position, tail + size)
             if record is not None:
                 close_gap(position)

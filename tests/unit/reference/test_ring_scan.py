@@ -192,7 +192,7 @@ def test_twins_agree_on_a_header_that_is_cut(make: Callable[[int], Any], file: I
     compiled = compiled_twin()
     put_laps(make(file.fileno()), random.Random(seed), 3)
     whole = bytes(content(file))
-    for length in range(IDENTITY.size, DATA_OFFSET + 1):
+    for length in [*range(IDENTITY.size, TAIL_OFFSET + 24), *range(TAIL_OFFSET + 24, DATA_OFFSET, 997), DATA_OFFSET]:
         assert reference_scan.scan_ring(whole[:length]) == compiled.scan_ring(whole[:length])
 
 
