@@ -3,7 +3,7 @@
 
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo "$$python" && break; done)
-PYTEST_ARGS ?= -n auto
+PYTEST_ARGS ?= -n auto --dist worksteal
 
 COMPILED := $(wildcard cra/_speedups.pyx cra/_compiled/*.pxi cra/_kernel/*.c cra/_kernel/*.h)
 BIN := .venv/bin

@@ -33,7 +33,7 @@ for version in 3.10 3.11 3.12 3.13; do
         touch "$venv/installed"
     fi
     # Fewer examples than in the main run: what differs between versions shows in the first ones.
-    if CRA_TEST_PROFILE=glance "$venv/bin/python" -m pytest -q -n auto --ignore=tests/test_readme.py --ignore=tests/test_package.py; then
+    if CRA_TEST_PROFILE=glance "$venv/bin/python" -m pytest -q -n auto --dist worksteal --ignore=tests/test_readme.py --ignore=tests/test_package.py; then
         ran+=", $version"
     else
         failed+=" $version"

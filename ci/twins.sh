@@ -11,9 +11,9 @@ rooms="cra/carp/*,cra/trace/*,cra/atlas/*,cra/execution/*"
 elsewhere=(tests/fault tests/fuzz tests/conformance)
 export COVERAGE_FILE="$out/coverage-data"
 rm -f "$COVERAGE_FILE" "$COVERAGE_FILE".*
-"$bin/python" -m pytest -q -n auto "${elsewhere[@]/#/--ignore=}" --ignore=tests/test_readme.py --ignore=tests/test_package.py \
+"$bin/python" -m pytest -q -n auto --dist worksteal "${elsewhere[@]/#/--ignore=}" --ignore=tests/test_readme.py --ignore=tests/test_package.py \
     --ignore=tests/kernel --cov --cov-branch --cov-report= tests | tee "$out/twins.txt"
-CRA_TEST_PROFILE=glance "$bin/python" -m pytest -q -n auto "${elsewhere[@]}" | tee "$out/twins-elsewhere.txt"
+CRA_TEST_PROFILE=glance "$bin/python" -m pytest -q -n auto --dist worksteal "${elsewhere[@]}" | tee "$out/twins-elsewhere.txt"
 echo "exclusions, each with its reason:"
 grep -rnE 'pragma: no (cover|branch)' cra || echo "none"
 "$bin/python" -m coverage report --include="$rooms" --fail-under=99.5 --precision=2 | tee "$out/coverage.txt"
