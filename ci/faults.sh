@@ -4,7 +4,7 @@
 . "$(dirname "$0")/common.sh"
 
 enumerate=("$bin/python" -W ignore -m tests.fault.enumerate --jobs 2)
-"${enumerate[@]}" --thin "${CRA_FAULTS_THIN:-3}" | tee "$out/faults.txt"
+"${enumerate[@]}" --thin "${CRA_FAULTS_THIN:-5}" | tee "$out/faults.txt"
 mutants=0
 while read -r mutant rest; do
     # shellcheck disable=SC2086 # several words

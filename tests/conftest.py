@@ -28,7 +28,7 @@ SEED_VARIABLE = "CRA_TEST_SEED"
 PATIENT = {"deadline": None, "print_blob": True, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("glance", **PATIENT, max_examples=25)
 settings.register_profile("quick", **PATIENT)
-settings.register_profile("thorough", **PATIENT, max_examples=300)
+settings.register_profile("thorough", **PATIENT, max_examples=200)
 settings.load_profile(os.environ.get("CRA_TEST_PROFILE", "quick"))
 
 # Set before pytest-xdist starts its workers, so that all of them draw from the seed that the header shows.
