@@ -40,6 +40,44 @@ def feed_lines(file, verifier):
     _feed_lines(file, verifier, max(1, min(_processors(), chunks, _MAX_THREADS)), _CHUNK)
 
 
+cdef class _Chains:
+    """The chains of a verifier, which may be given one file after another."""
+
+    cdef cra_chains *all
+
+    def __cinit__(self):
+        self.all = cra_chains_new(int.from_bytes(os.urandom(8), "little"))
+        if self.all is NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        cra_chains_free(self.all)
+
+
+cdef cra_chains *_chains_of(object verifier) except NULL:
+    cdef _Chains chains
+    if verifier.known is None:
+        chains = _Chains()
+        for session_id in verifier.anchors:
+            if _is_uuid_text(session_id):  # or no line is of it
+                _leave(_found(chains.all, session_id))
+        verifier.known = chains
+    chains = verifier.known
+    return chains.all
+
+
+cdef cra_chain *_found(cra_chains *chains, object session_id) except NULL:
+    cdef cra_chain *chain = cra_chains_find(chains, <const char *>PyUnicode_DATA(session_id))
+    if chain is NULL:
+        raise MemoryError
+    return chain
+
+
+cdef void _leave(cra_chain *chain) noexcept:
+    """No line is plainly the next link of this chain: its anchor is ahead, which the exact verifier has to look for."""
+    memset(chain.previous, 0, CRA_HASH_LENGTH)
+
+
 def _processors():
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -49,11 +87,11 @@ def _feed_lines(file, verifier, unsigned threads, size_t chunk_size):
     """`feed_lines` on so many threads, in chunks of so many bytes; the result does not depend on either."""
     cdef int descriptor = file.fileno()
     cdef cra_dialect dialect = _DIALECTS[verifier.dialect.name]
-    cdef cra_chains *chains = cra_chains_new(int.from_bytes(os.urandom(8), "little"))
+    cdef cra_chains *chains = _chains_of(verifier)
     cdef cra_scan *scan = cra_scan_start(descriptor, dialect, threads, chunk_size, _MAX_LINE)
     cdef const cra_chunk *chunk
     try:
-        if chains is NULL or scan is NULL:
+        if scan is NULL:
             raise MemoryError
         while True:
             with nogil:
@@ -70,7 +108,6 @@ def _feed_lines(file, verifier, unsigned threads, size_t chunk_size):
         with nogil:
             if scan is not NULL:
                 cra_scan_stop(scan)
-            cra_chains_free(chains)
 
 
 cdef int _feed_chunk(const cra_chunk *chunk, cra_chains *chains, object verifier) except -1:
@@ -113,8 +150,10 @@ cdef int _learn(cra_chains *chains, object verifier, str session_id) except -1:
     cdef cra_chain *chain
     if session_id is None:
         return 0
-    chain = cra_chains_find(chains, <const char *>PyUnicode_DATA(session_id))
-    if chain is NULL:
-        raise MemoryError
-    take_position(chain, verifier.chain(session_id).position())
+    chain = _found(chains, session_id)
+    exact = verifier.chain(session_id)
+    if exact.awaits_anchor:
+        _leave(chain)
+    else:
+        take_position(chain, exact.position())
     return 0

@@ -112,15 +112,16 @@ def run(
         _write_seeds(name, folder / SEEDS, crashes.inputs())
         process = _Process(name, max(1, round(left)), folder, corpora, package, environment, seed)
         code = process.watch(progress, watch, crashes)
-        if code == 0:
-            break
-        kept = _keep_artifacts(folder / ARTIFACTS, crashes, process.output())
+        kept = code != 0 and _keep_artifacts(folder / ARTIFACTS, crashes, process.output())
         if not kept and not process.has_told:
             raise NoEngine(
                 f"the fuzzer ended with code {code} before its first input; its last words are in {folder / LOG}"
             )
-        if not kept and code < 0 and not crashes.list():
-            raise NoEngine(f"the fuzzer was ended by signal {-code}; see {folder / LOG}")
+        if code == 0:
+            break
+        if not kept and not crashes.list():
+            how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code} over no input"
+            raise NoEngine(f"the fuzzer {how}; see {folder / LOG}")
     found = tuple(crashes.list())
     progress.crashes = len(found)
     watch(progress)

@@ -205,6 +205,11 @@ class ChainVerifier:
             message=message,
         )
 
+    @property
+    def awaits_anchor(self) -> bool:
+        """Whether the anchored event is still to come, so that nobody else can carry on."""
+        return self._anchor_ahead and self._fault is None
+
     def position(self) -> ChainPosition | None:
         """Where the chain stands; None before its first event and after its first fault."""
         if self._fault is not None or self._last_hash is None:

@@ -6,6 +6,7 @@ says what is wrong with it. Used by `cra.trace.verify_store`.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from cra.storage.journal.reading import Reader
 from cra.storage.journal.tombstones import read_tombstone
 from cra.trace.batch import decode_line
 from cra.trace.event import Event
+from cra.trace.places import Places
 
 _CHUNK = 2**20
 _AS_LINES = ".lines"
@@ -29,12 +31,13 @@ _UNREADABLE = OSError, StorageError, InvalidTraceEvent
 
 class JournalLines:
     """The lines of the journal in `folder`. `cuts` are the anchors of sessions whose beginning retention took; `warnings` say
-    what could not be verified. Raises `StorageError`."""
+    what could not be verified, `places` what lies in the entry of another session. Raises `StorageError`."""
 
     def __init__(self, folder: Path) -> None:
         self._reader = Reader(folder, dict, keep_indexes=False)
         self.warnings: list[str] = []
         self.cuts: dict[str, Anchor] = {}
+        self.places = Places()
         self._sources: dict[str, set[str]] = {}
         try:
             self._files = look(folder)
@@ -68,14 +71,16 @@ class JournalLines:
                     )
                     break
 
-    def again(self, found: Mapping[str, ChainVerification]) -> dict[str, ChainVerification]:
+    def again(
+        self, found: Mapping[str, ChainVerification], anchors: Mapping[str, Anchor]
+    ) -> dict[str, ChainVerification]:
         """The verdicts on sessions that are in several places, which a reader puts in order."""
         verdicts = {}
         for name, each in found.items():
             if each.valid or len(self._sources.get(name, ())) < 2:
                 continue
             try:
-                verdicts[name] = cra.verify_chain(self._events(name), anchor=self.cuts.get(name))
+                verdicts[name] = cra.verify_chain(self._events(name), anchor=anchors.get(name))
             except _UNREADABLE as error:
                 self.warnings.append(f"session {name}: {error}; what it has in several places was not put in order")
         return verdicts
@@ -101,7 +106,7 @@ class JournalLines:
 
     def _events(self, session_id: str) -> Iterator[Event]:
         for some in self._reader.lines(session_id):
-            yield from map(decode_line, some.splitlines(keepends=True))
+            yield from map(decode_line, io.BytesIO(some))
 
     def _lines_of(self, series: str, segment: SegmentFile, expander: Expander) -> Iterator[bytes]:
         with Content(segment.path) as content:
@@ -117,6 +122,7 @@ class JournalLines:
                     lines = entries.read_lines(data[place : place + length])
                     if lines is not None:
                         self._sources.setdefault(lines.session_id, set()).add(series + _AS_LINES)
+                        self.places.check_lines(segment.path.name, lines.session_id, lines.lines)
                         yield lines.lines
                 if not done and len(data) < chunk:
                     raise StorageError(f"there is no whole record at offset {at}")  # being written, torn, or changed

@@ -18,10 +18,14 @@ import msgspec
 from cra.errors import StorageError
 from cra.storage.sqlite_file import APPLICATION_ID, BUSY_SECONDS, DAMAGE, SCHEMA_VERSION, in_a_line, no_text, pragma
 from cra.trace.journal_look import StoredSession
+from cra.trace.places import Places
 
 _UNREADABLE = (*DAMAGE, MemoryError)  # a damaged length: SQLite asks for as much
 _FAULTS = 5
 _NO_INDEX = "it has a write-ahead log without {name}-shm beside it, which cannot be read without making that"
+_LINES = """
+    SELECT session_id, sequence, event_type, timestamp, event_hash, CAST(line AS BLOB)
+    FROM event LEFT JOIN session ON number = session ORDER BY session, sequence"""
 _SESSIONS = """
     SELECT session_id, count(*), (
         SELECT event_type FROM event WHERE session = number ORDER BY sequence DESC LIMIT 1)
@@ -58,8 +62,9 @@ def look_at_sqlite(path: str | os.PathLike[str]) -> SqliteLook:
         return SqliteLook(name, size, log, problem=in_a_line(error))
 
 
-def lines_of_sqlite(path: str | os.PathLike[str]) -> Iterator[bytes]:
-    """The lines of all events in a file, session by session in order, without changing it. Raises `StorageError`."""
+def lines_of_sqlite(path: str | os.PathLike[str], places: Places) -> Iterator[bytes]:
+    """The lines of all events in a file, session by session in order, without changing it; `places` sees what stands beside
+    them, which readers go by. Raises `StorageError`."""
     name, real = os.fspath(path), Path(os.path.realpath(path))
     try:
         log = _size(real, "-wal")
@@ -69,9 +74,10 @@ def lines_of_sqlite(path: str | os.PathLike[str]) -> Iterator[bytes]:
             application, version = pragma(database, "application_id"), pragma(database, "user_version")
             if (application, version) != (APPLICATION_ID, SCHEMA_VERSION):
                 raise StorageError(f"{name!r} is no store of this version")
-            for (line,) in database.execute("SELECT CAST(line AS BLOB) FROM event ORDER BY session, sequence"):
+            for *row, line in database.execute(_LINES):
                 if not isinstance(line, bytes):
                     raise no_text(name)
+                places.check_row(line, tuple(row))
                 yield line + b"\n"
     except OSError as error:
         raise StorageError(f"{name!r} cannot be read: {error.strerror}") from error

@@ -30,6 +30,7 @@ from cra.storage.lines import (
 )
 from cra.storage.look import NotRegular, is_locked, opened_to_look
 from cra.trace.jsonl import parse_line
+from cra.trace.places import Places
 from cra.trace.ring_folder import DAMAGED
 from cra.trace.verify import FileVerification, FileVerifier
 
@@ -169,9 +170,9 @@ def _is_end(line: bytes) -> bool:
     return event is not None and event.get("event_type") == "session.ended"
 
 
-def lines_of_folder(folder: str | os.PathLike[str], warnings: list[str]) -> Iterator[bytes]:
-    """The complete lines of all files of a store, of sessions or of days, in order; `warnings` say what was left out. Raises
-    `StorageError`."""
+def lines_of_folder(folder: str | os.PathLike[str], warnings: list[str], places: Places) -> Iterator[bytes]:
+    """The complete lines of all files of a store, of sessions or of days, in order; `warnings` say what was left out, `places`
+    sees what is in the file of a session. Raises `StorageError`."""
     path = Path(folder)
     try:
         for name in sorted(os.listdir(path)):
@@ -184,9 +185,16 @@ def lines_of_folder(folder: str | os.PathLike[str], warnings: list[str]) -> Iter
                     warnings.append(
                         f"{name} ends in {torn} bytes of a line that was never finished; they were not verified"
                     )
+                session_id = name.removesuffix(SUFFIX) if is_session_file(name) else None
+                begun = b""
                 while left and (data := os.read(descriptor, min(_CHUNK, left))):
                     left -= len(data)
                     yield data
+                    if session_id is not None:
+                        lines, end, rest = data.rpartition(b"\n")
+                        if end:
+                            places.check_lines(name, session_id, begun + lines)
+                        begun = rest if end else begun + rest
     except (OSError, NotRegular) as error:
         reason = error.strerror if isinstance(error, OSError) else f"{name} is {error}"
         raise StorageError(f"the store {os.fspath(path)!r} cannot be read: {reason}") from error

@@ -13,7 +13,7 @@ import msgspec
 from cra.errors import InvalidTraceEvent
 from cra.hotpath import feed_lines
 from cra.ids import UUID_PATTERN
-from cra.reference.chain import TAIL_NOTICE, ChainVerification, ChainVerifier, ErrorType, Fault
+from cra.reference.chain import TAIL_NOTICE, Anchor, ChainVerification, ChainVerifier, ErrorType, Fault
 from cra.reference.grammar import Dialect, find_dialect
 from cra.trace.jsonl import PathLike, open_trace, parse_line
 
@@ -49,10 +49,16 @@ def verify_file(path: PathLike, dialect: str = "trace-1.0") -> FileVerification:
 
 
 class FileVerifier:
-    """Verifies a file line by line. `feed_lines` gives it the lines, or tells it of lines that it found good itself."""
+    """Verifies a file line by line. `feed_lines` gives it the lines, or tells it of lines that it found good itself.
 
-    def __init__(self, dialect: Dialect) -> None:
+    Sessions that have one of the `anchors` are verified from it, or up to it. May be given one file after another.
+    """
+
+    def __init__(self, dialect: Dialect, anchors: Mapping[str, Anchor] | None = None) -> None:
         self.dialect = dialect
+        self.anchors = anchors or {}
+        self.known: object = None
+        """What the compiled `feed_lines` knows of the chains, from one file to the next."""
         self._sessions: dict[str, ChainVerifier] = {}
         self._count = 0
         self._fault: Fault | None = None
@@ -80,7 +86,8 @@ class FileVerifier:
         """The chain of a session, begun where it is not known yet."""
         chain = self._sessions.get(session_id)
         if chain is None:
-            chain = self._sessions[session_id] = ChainVerifier(dialect=self.dialect)
+            chain = ChainVerifier(anchor=self.anchors.get(session_id), dialect=self.dialect)
+            self._sessions[session_id] = chain
         return chain
 
     def result(self) -> FileVerification:

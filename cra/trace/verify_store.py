@@ -9,7 +9,6 @@ PROTOCOL: Verification.
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,13 +18,14 @@ import msgspec
 
 from cra.errors import StorageError
 from cra.hotpath import feed_lines
-from cra.reference.chain import Anchor, ChainVerification, ChainVerifier
+from cra.reference.chain import Anchor, ChainVerification
 from cra.reference.grammar import find_dialect
 from cra.reference.lines import MAX_LINE_BYTES, read_lines
 from cra.storage.base import StorageBackend
 from cra.storage.journal.verify import JournalVerification, verify_journal
 from cra.trace.journal_lines import JournalLines
 from cra.trace.jsonl import dump_line
+from cra.trace.places import Places
 from cra.trace.ring_folder import rings_beside
 from cra.trace.ring_look import look_at_rings
 from cra.trace.sqlite_look import lines_of_sqlite
@@ -34,7 +34,6 @@ from cra.trace.store_look import lines_of_folder
 from cra.trace.verify import FileVerification, FileVerifier
 
 _SPOOL_BYTES = 8 * 2**20
-_find_session = re.compile(rb'"session_id":"([0-9a-f-]{36})"').search
 
 
 class StoreVerification(msgspec.Struct, frozen=True):
@@ -57,19 +56,20 @@ def verify_path(
     path: str | os.PathLike[str], kind: StoreKind, anchors: Sequence[Anchor] = (), dialect: str = "trace-1.0"
 ) -> StoreVerification:
     """Verify the store of this kind at a path, and hold it to anchors. Raises `StorageError` where it cannot be read."""
-    faults: list[str] = []
     undelivered = sum(ring.records for ring in look_at_rings(rings_beside(path)).rings)
     if kind == "journal":
         journal = verify_journal(path)
         source = JournalLines(Path(path))
-        found = _verified(source, {**_by_session(anchors), **source.cuts}, dialect)
-        found.update(source.again(found))
-        faults += source.check_anchors(anchors)
-        return _verdict(found, (*journal.faults, *faults), source.warnings, journal, undelivered)
+        begins = {**_by_session(anchors), **source.cuts}
+        found = _verified(source, begins, dialect)
+        found.update(source.again(found, begins))
+        faults = *journal.faults, *source.places.faults(), *source.check_anchors(anchors)
+        return _verdict(found, faults, source.warnings, journal, undelivered)
     warnings: list[str] = []
-    lines = lines_of_sqlite(path) if kind == "sqlite" else lines_of_folder(path, warnings)
+    places = Places()
+    lines = lines_of_sqlite(path, places) if kind == "sqlite" else lines_of_folder(path, warnings, places)
     found = _verified(lines, _by_session(anchors), dialect)
-    return _verdict(found, faults, warnings, None, undelivered)
+    return _verdict(found, places.faults(), warnings, None, undelivered)
 
 
 def verify_backend(
@@ -82,7 +82,7 @@ def verify_backend(
 
 def verify_stream(file: BinaryIO, anchors: Sequence[Anchor] = (), dialect: str = "trace-1.0") -> FileVerification:
     """Verify a trace that comes through a pipe; as `cra.verify_file` in everything else. Raises `StorageError`."""
-    verifier = _Verifier(dialect, _by_session(anchors))
+    verifier = FileVerifier(find_dialect(dialect), _by_session(anchors))
     try:
         _feed(_bounded(file), verifier)
     except OSError as error:
@@ -97,28 +97,13 @@ def verify_stream(file: BinaryIO, anchors: Sequence[Anchor] = (), dialect: str =
     )
 
 
-class _Verifier(FileVerifier):
-    """Verifies sessions from an anchor, where there is one."""
-
-    def __init__(self, dialect: str, anchors: Mapping[str, Anchor]) -> None:
-        super().__init__(find_dialect(dialect))
-        self.anchors = anchors
-
-    def chain(self, session_id: str) -> ChainVerifier:
-        chain = self._sessions.get(session_id)
-        if chain is None:
-            chain = ChainVerifier(anchor=self.anchors.get(session_id), dialect=self.dialect)
-            self._sessions[session_id] = chain
-        return chain
-
-
 def _by_session(anchors: Sequence[Anchor]) -> dict[str, Anchor]:
     return {anchor[0]: anchor for anchor in anchors}
 
 
 def _verified(lines: Iterable[bytes], anchors: Mapping[str, Anchor], dialect: str) -> dict[str, ChainVerification]:
     """The verdicts on lines of any sessions, many at a time, whose last one is whole."""
-    verifier = _Verifier(dialect, anchors)
+    verifier = FileVerifier(find_dialect(dialect), anchors)
     _feed(lines, verifier)
     result = verifier.result()
     found = dict(result.sessions)
@@ -127,7 +112,7 @@ def _verified(lines: Iterable[bytes], anchors: Mapping[str, Anchor], dialect: st
     return found
 
 
-def _feed(lines: Iterable[bytes], verifier: _Verifier) -> None:
+def _feed(lines: Iterable[bytes], verifier: FileVerifier) -> None:
     """Feed lines to a verifier, which takes them from a file: a few megabytes at a time, in one of its own."""
     with tempfile.TemporaryFile() as spool:
         waiting, size = [], 0
@@ -142,27 +127,13 @@ def _feed(lines: Iterable[bytes], verifier: _Verifier) -> None:
         _feed_some(b"".join(waiting), spool, verifier)
 
 
-def _feed_some(data: bytes, spool: BinaryIO, verifier: _Verifier) -> None:
-    if verifier.anchors:
-        data = _others(data, verifier)
+def _feed_some(data: bytes, spool: BinaryIO, verifier: FileVerifier) -> None:
     spool.seek(0)
     spool.truncate()
     spool.write(data)
     spool.flush()
     spool.seek(0)
     feed_lines(spool, verifier)
-
-
-def _others(data: bytes, verifier: _Verifier) -> bytes:
-    """Give the lines of sessions with an anchor to the verifier itself, one by one: who reads files knows of none. The others."""
-    others: list[bytes] = []
-    for line in data.splitlines(keepends=True):
-        match = _find_session(line)
-        if match is not None and match[1].decode() in verifier.anchors:
-            verifier.feed(line)
-        else:
-            others.append(line)
-    return b"".join(others)
 
 
 def _bounded(file: BinaryIO) -> Iterator[bytes]:

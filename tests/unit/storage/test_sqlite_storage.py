@@ -25,6 +25,7 @@ from cra.storage import sqlite, sqlite_file
 from cra.storage.memory import MemoryStorage
 from cra.storage.sqlite import SqliteStorage
 from cra.trace.jsonl import dump_line
+from cra.trace.places import Places
 from cra.trace.sqlite_look import lines_of_sqlite
 from tests.support.storage import OnceFailing
 
@@ -838,7 +839,7 @@ def test_a_schema_that_is_no_text_is_an_error_of_the_store(store: Any, path: Pat
         ("session", "session_id", lambda storage, _: storage.sessions()),
         ("event", "line", lambda storage, session_id: list(storage.events(session_id))),
         ("event", "line", lambda storage, session_id: storage.last(session_id, 1)),
-        ("event", "line", lambda storage, _: list(lines_of_sqlite(storage.location))),
+        ("event", "line", lambda storage, _: list(lines_of_sqlite(storage.location, Places()))),
     ],
 )
 def test_a_row_without_a_value_is_an_error_of_the_store(
