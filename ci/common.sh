@@ -34,5 +34,15 @@ if [ -z "$(ls /usr/lib/postgresql/*/bin/initdb "$(pg_config --bindir 2>/dev/null
     debian postgresql
 fi
 
+noticed() { # noticed FILE COMMAND…: something is broken on purpose, and the command, whose output is the file, has to find it: 1
+    local file=$1 status=0
+    shift
+    "$@" >"$file" 2>&1 || status=$?
+    [ "$status" -eq 1 ] && return
+    tail -n 20 "$file" >&2
+    echo "what is broken on purpose was not found (exit status $status): $*" >&2
+    return 1
+}
+
 # The line that .ci/run puts into its table.
 report() { printf '== %s\n' "$*"; }

@@ -8,10 +8,7 @@ enumerate=("$bin/python" -W ignore -m tests.fault.enumerate --jobs 2)
 mutants=0
 while read -r mutant rest; do
     # shellcheck disable=SC2086 # several words
-    if "${enumerate[@]}" --mutant "$mutant" --seed 1 $rest >"$out/faults-$mutant.txt" 2>&1; then
-        echo "a store was broken ($mutant), and nobody noticed" >&2
-        exit 1
-    fi
+    noticed "$out/faults-$mutant.txt" "${enumerate[@]}" --mutant "$mutant" --seed 1 $rest
     mutants=$((mutants + 1))
 done <<'END'
 half-batches --store jsonl --part work --call write --thin 2

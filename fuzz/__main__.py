@@ -163,6 +163,7 @@ def _build(options: argparse.Namespace) -> int:
 
 def _replay(options: argparse.Namespace) -> int:
     failed = total = 0
+    empty: list[str] = []
     for target in options.target or NAMES:
         files = files_of([corpora.corpus(target)]) if corpora.corpus(target).is_dir() else []
         outcomes = list(replay(target, files))
@@ -170,9 +171,15 @@ def _replay(options: argparse.Namespace) -> int:
             failed += 1
             print(f"{each.input} fails:\n{each.problem}", file=sys.stderr)
         total += len(outcomes)
+        if not outcomes:
+            empty.append(target)
         print(f"{target:15} {len(outcomes):4} inputs, {sum(each.taken for each in outcomes):4} taken", flush=True)
     print(f"{total} inputs, {failed} failed")
-    return int(bool(failed))
+    if empty:
+        print(
+            f"no inputs are committed for {', '.join(empty)}; make some with: python -m fuzz minimise", file=sys.stderr
+        )
+    return int(bool(failed or empty))
 
 
 def _minimise(options: argparse.Namespace) -> int:

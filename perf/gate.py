@@ -60,7 +60,7 @@ def faults(found: Medians) -> list[str]:
     return [
         f"{bound.text} is {found[bound.above] / found[bound.below]:.2f}, more than {bound.most:g}"
         for bound in BOUNDS
-        if found[bound.above] > bound.most * found[bound.below]
+        if not 0 < found[bound.above] <= bound.most * found[bound.below]
     ]
 
 

@@ -67,7 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _show(report)
     if report.found:
         return 1
-    return _EXIT_INTERRUPTED if report.interrupted else 0
+    if report.interrupted:
+        return _EXIT_INTERRUPTED
+    if not report.cases:
+        print("nothing was compared: --skip leaves out all episodes that so many cases have", file=sys.stderr)
+        return 2
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--jobs", type=_positive, default=os.cpu_count() or 1, help="pairs of processes; default: processors"
     )
-    parser.add_argument("--skip", type=int, default=0, help="episodes that an interrupted run with this seed has done")
+    parser.add_argument(
+        "--skip", type=_not_negative, default=0, help="episodes that an interrupted run with this seed has done"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout and nothing else")
     parser.add_argument("--found", type=Path, default=FOUND, help="the folder for disagreements")
     parser.add_argument("--mutant", help="break the reference on purpose (conformance/mutants): the run has to fail")
@@ -89,6 +96,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("at least 1")
+    return value
+
+
+def _not_negative(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("at least 0")
     return value
 
 

@@ -27,7 +27,8 @@ class NoTwins(Exception):
 class _Twin:
     """One process, started again after a failure."""
 
-    def __init__(self, environment: dict[str, str], arguments: Sequence[str]) -> None:
+    def __init__(self, name: str, environment: dict[str, str], arguments: Sequence[str]) -> None:
+        self.name = name
         self._command = [sys.executable, "-m", "conformance.differential.worker", *arguments]
         self._environment = environment
         self._adapter: Adapter | None = None
@@ -56,7 +57,10 @@ class Twins:
     """
 
     def __init__(self, mutant: str | None = None, timeout: float = TIMEOUT_SECONDS) -> None:
-        self._twins = (_Twin(COMPILED, ()), _Twin(PURE, ("--mutant", mutant) if mutant else ()))
+        self._twins = (
+            _Twin("compiled", COMPILED, ()),
+            _Twin("pure", PURE, ("--mutant", mutant) if mutant else ()),
+        )
         self._timeout = timeout
         self._pool = ThreadPoolExecutor(2)
         try:
@@ -93,13 +97,16 @@ class Twins:
         return _listed(compiled), _listed(pure)
 
     def ask(self, operation: str, question: Any) -> tuple[Any, Any]:
-        """What the compiled and the reference process answer to an operation of `worker`, or how they failed to."""
+        """What the compiled and the reference process answer to an operation of `worker`, or how they failed to.
+
+        A failure is like no answer, not even like the same failure of the other one.
+        """
 
         def ask(twin: _Twin) -> Any:
             try:
                 return twin.ask(operation, question, self._timeout)
             except AdapterFailure as failure:
-                return f"{failure.kind}: {failure}"
+                return f"{failure.kind}: {failure} ({twin.name})"
 
         compiled, pure = self._pool.map(ask, self._twins)
         return compiled, pure

@@ -23,6 +23,7 @@ from conformance.differential.generators import GENERATORS
 from conformance.differential.minimise import minimise
 from conformance.differential.twins import NoTwins, Twins
 from conformance.differential.values import decode, mutated, value
+from cra.conformance.process import AdapterFailure
 from tests.support.twins import BUILT
 
 built = pytest.mark.skipif(not BUILT, reason="cra has no compiled half here")
@@ -132,6 +133,31 @@ def test_a_process_that_dies_is_a_difference(monkeypatch: pytest.MonkeyPatch) ->
         assert epitaph[0].startswith("crash: ")
         monkeypatch.undo()
         assert not campaign.differs(twins, SMALL)
+
+
+@built
+def test_two_that_fail_alike_do_not_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What neither answers was not compared."""
+
+    def refuse(*_: Any) -> Any:
+        raise AdapterFailure("refused", "the same")
+
+    with Twins() as twins:
+        for twin in twins._twins:
+            monkeypatch.setattr(twin, "ask", refuse)
+        compiled, pure = twins.ask("digests", [])
+        assert ("refused: the same (compiled)", "refused: the same (pure)") == (compiled, pure)
+        assert campaign.differs(twins, SMALL)
+
+
+@built
+def test_a_run_that_compares_nothing_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where all was skipped; and no less than nothing can be."""
+    assert 2 == main(["--cases", "100", "--jobs", "1", "--skip", "100000"])
+    assert "nothing was compared" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--cases", "100", "--skip", "-1"])
+    assert "at least 0" in capsys.readouterr().err
 
 
 def test_one_implementation_alone_is_no_comparison(

@@ -187,6 +187,9 @@ def main() -> int:
             print(f"{name}: no allocation failed", file=sys.stderr)
             return 1
         total += fired
+    if not total:
+        print("no allocation failed: there are not so many", file=sys.stderr)
+        return 1
     print(f"{total} allocations failed, nothing lost ({cra.implementation()})")
     return 0
 

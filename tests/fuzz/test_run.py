@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 import cra
+import fuzz.corpora
 from cra.fuzzing import run as module
 from cra.fuzzing.engine import CORPUS
 from cra.fuzzing.run import NoEngine, Progress, run
+from fuzz.__main__ import main
 
 PACKAGE = Path(cra.__file__).parent
 PATIENCE_SECONDS = 40
@@ -98,6 +100,37 @@ def test_an_engine_that_does_not_start_is_told(tmp_path: Path, planted: Callable
     with pytest.raises(NoEngine, match="before its first input"):
         run("globs", 5, tmp_path / "out", package=package)
     assert "NameError" in (tmp_path / "out" / "log.txt").read_text()
+
+
+# Tells of one input, and ends.
+SHORT_LIVED = """
+import json, os, sys
+os.write(json.loads(sys.argv[2])["tell"], b'{"executions":1,"taken":0,"failed":0}\\n')
+os._exit(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("bootstrap", "message"),
+    [("pass", "ended with code 0 before its first input"), (SHORT_LIVED, "ended with code 3 over no input")],
+)
+def test_an_engine_that_tries_nothing_is_told(
+    bootstrap: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no run without a crash."""
+    monkeypatch.setattr(module, "check_engine", lambda: None)
+    monkeypatch.setattr(module, "BOOTSTRAP", bootstrap)
+    with pytest.raises(NoEngine, match=message):
+        run("globs", 5, tmp_path / "out")
+
+
+def test_a_corpus_that_is_not_there_fails_its_replay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing failed, since nothing was tried."""
+    monkeypatch.setattr(fuzz.corpora, "corpus", lambda target: tmp_path / target)
+    assert 1 == main(["replay", "--target", "globs"])
+    assert "no inputs are committed for globs" in capsys.readouterr().err
 
 
 def test_the_order_to_the_engine_is_plain_json() -> None:

@@ -125,10 +125,12 @@ def medians(
         ({"github": 421}, "117 / 5 actions"),
         ({"idle": 168}, None),
         ({"idle": 167}, "busy / idle worker"),
+        ({"timed": float("nan")}, "timed / untimed"),
+        ({"timed": 0}, "timed / untimed"),
     ],
 )
-def test_the_gate_holds_ratios(changes: dict[str, int], fault: str | None) -> None:
-    """On each bound and beyond it."""
+def test_the_gate_holds_ratios(changes: dict[str, Any], fault: str | None) -> None:
+    """On each bound and beyond it; what was not measured holds nothing."""
     found = gate.faults(medians(**changes))
     assert [fault] == [each.split(" is ")[0] for each in found] if fault else [] == found
 
