@@ -54,6 +54,11 @@ cdef class SessionLock:
         self._lock.release()
 
 
+cdef inline bint _is_empty(object listed):
+    """Of other types, whatever their truth is, the long way says what is wrong."""
+    return not listed if type(listed) is tuple or type(listed) is list else False
+
+
 cdef class SessionCore:
     """What a session is, and the part of it that resolves and records touch; see `cra.reference.session_core.SessionCore`."""
 
@@ -128,8 +133,8 @@ cdef class SessionCore:
             and context is None
             and atlas_ids is None
             and context_budget is None
-            and not context_hints
-            and not required_capabilities
+            and _is_empty(context_hints)
+            and _is_empty(required_capabilities)
         ):
             found = self._take_shortcut(goal, None)
             if found is not None and type(found) is not int:

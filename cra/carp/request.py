@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta
@@ -21,6 +21,8 @@ from cra.strictjson import JSONProblem
 from cra.structs import learn
 
 MAX_LISTED = 100
+_Part = TypeVar("_Part", bound=msgspec.Struct)
+_NO_MAPPING = "a mapping of names to JSON values is needed"
 _SURROGATE = "a string holds a lone surrogate, which is no character; replace it"
 MAX_NAME = 255
 MAX_CONTEXT = 64 * 1024
@@ -84,7 +86,16 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise invalid_request(error) from None
         except UnicodeEncodeError:
             raise InvalidCARPRequest(_SURROGATE) from None
-        requester, execution = request.requester, request.execution
+        except AttributeError:
+            raise InvalidCARPRequest(_NO_MAPPING) from None
+        requester, execution, task = request.requester, request.execution, request.task
+        texts = {
+            type(request.request_id), type(request.timestamp), type(request.operation), type(requester.agent_id),
+            type(requester.session_id), type(task.goal), type(task.risk_tier),
+        }  # fmt: skip
+        if texts != {str} or execution is not None or requester.parent_session_id is not None:
+            request = _with_plain_texts(request)
+            requester, execution = request.requester, request.execution
         if request.operation == "execute" and execution is None:
             raise InvalidCARPRequest("required when operation is 'execute'", path="/execution")
         if not 0 <= request.time_ns < _END_OF_TIME:
@@ -160,6 +171,8 @@ def make_ask(goal: object, **given: object) -> Ask:
         raise invalid_request(error) from None
     except UnicodeEncodeError:
         raise InvalidCARPRequest(_SURROGATE) from None
+    except AttributeError:
+        raise InvalidCARPRequest(_NO_MAPPING, path="/context") from None
     return _private(ask)
 
 
@@ -181,7 +194,7 @@ def _private(ask: Ask) -> Ask:
 def copy_context(context: object) -> dict[str, Any]:
     """A private copy of a context. Raises `InvalidCARPRequest` for what is no JSON object, or too large."""
     if not isinstance(context, Mapping):
-        raise InvalidCARPRequest("a mapping of names to JSON values is needed", path="/context")
+        raise InvalidCARPRequest(_NO_MAPPING, path="/context")
     try:
         copied: dict[str, Any] = plain_copy(dict(context), "/context")
         size = len(canonical_json(copied))
@@ -221,6 +234,23 @@ def _refuse_null(document: Mapping[str, Any]) -> None:
     for name in ("execution", "atlas_ids"):
         if name in document and document[name] is None:
             raise InvalidCARPRequest("null is no value here; leave it out", path=f"/{name}")
+
+
+def _with_plain_texts(request: Request) -> Request:
+    """Of subclasses of `str` their plain values, whatever they print as: what is compiled takes no others."""
+
+    def plain(part: _Part) -> _Part:
+        texts = {
+            name: str.__str__(text) for name, text in msgspec.structs.asdict(part).items() if isinstance(text, str)
+        }
+        return msgspec.structs.replace(part, **texts)
+
+    execution = None if request.execution is None else plain(request.execution)
+    return plain(
+        msgspec.structs.replace(
+            request, requester=plain(request.requester), task=plain(request.task), execution=execution
+        )
+    )
 
 
 def _with_lower_ids(request: Request) -> Request:

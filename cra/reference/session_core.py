@@ -110,6 +110,11 @@ class RuntimeCore:
         return self.recorder.reserve()
 
 
+def _is_empty(listed: object) -> bool:
+    """Of other types, whatever their truth is, the long way says what is wrong."""
+    return type(listed) in (tuple, list) and not listed
+
+
 class SessionCore:
     """What a session is, and the part of it that resolves and records touch.
 
@@ -179,8 +184,8 @@ class SessionCore:
         base = None
         if (
             risk_tier is None
-            and not context_hints
-            and not required_capabilities
+            and _is_empty(context_hints)
+            and _is_empty(required_capabilities)
             and context is None
             and atlas_ids is None
             and context_budget is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import itertools
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -13,6 +14,18 @@ from cra.session import REMEMBERED_REQUESTS
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 numbers = itertools.count(1)
+
+
+class Text(str):
+    """Prints as something else."""
+
+    def __str__(self) -> str:
+        return "something else"
+
+
+def Named(text: str) -> Any:  # noqa: N802  as a type
+    """A member of an enumeration of strings."""
+    return enum.Enum("Named", {"A": text}, type=str).A  # type: ignore[attr-defined]
 
 
 def make_request(session: cra.Session, *, at: float = 0.0, operation: str = "resolve", **fields: Any) -> dict[str, Any]:
@@ -58,6 +71,30 @@ class TestResolve:
         session = world.open()
         request = cra.Request.parse(make_request(session))
         assert request.request_id == world.resolver.resolve(request).request_id
+
+    @pytest.mark.parametrize("kind", [Text, Named])
+    def test_a_text_of_another_type_is_taken_as_its_value(self, kind: Any, world: Any) -> None:
+        """In any field, after a plain resolve, too, which the next one may be answered by."""
+        session = world.open()
+        child = world.open(parent=session)
+        session.resolve("work")
+        for session_of, change in (
+            (session, lambda request: request["task"].update(goal=kind("work"))),
+            (session, lambda request: request.update(timestamp=kind(request["timestamp"]))),
+            (session, lambda request: request.update(request_id=kind(request["request_id"]))),
+            (session, lambda request: request["requester"].update(session_id=kind(session.session_id))),
+            (session, lambda request: request["requester"].update(agent_id=kind(session.agent_id))),
+            (child, lambda request: request["requester"].update(parent_session_id=kind(session.session_id))),
+        ):
+            request = make_request(session_of)
+            change(request)
+            resolution = world.resolver.resolve(request)
+            assert (str, "work") == (type(resolution.request_id), resolution.ask.goal)
+            assert type(resolution.ask.goal) is str
+        execution = {"resolution_id": kind(resolution.resolution_id), "action_id": kind("a.b"), "parameters": {}}
+        world.resolver.register("a.b", dict, inline=True)
+        request = make_request(child, operation="execute", execution=execution)
+        assert "a.b" == world.resolver.handle(request).action_id
 
     def test_what_is_not_the_default_is_traced(self, make_world: Any, atlas: Any) -> None:
         """Selection, tier, hints, capabilities, and the context that conditions read, as a hash."""

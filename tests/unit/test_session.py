@@ -23,6 +23,42 @@ def allowed(resolution: cra.Resolution) -> list[str]:
     return [action.action_id for action in resolution.allowed_actions]
 
 
+class Undecided(list[str]):
+    """A list that is neither true nor false, as arrays are."""
+
+    def __bool__(self) -> bool:
+        raise ValueError("ambiguous")
+
+
+@pytest.mark.parametrize("name", ["context_hints", "required_capabilities"])
+@pytest.mark.parametrize("value", [None, 0, "", False, {}])
+def test_what_is_no_list_is_refused_whatever_came_before(name: str, value: Any, make_world: Any, atlas: Any) -> None:
+    """After a plain resolve as before it."""
+    session = make_world(atlas("a.b")).open()
+    for _ in range(2):
+        with pytest.raises(cra.InvalidCARPRequest) as caught:
+            session.resolve("work", **{name: value})
+        assert f"/{name}" == caught.value.path
+        session.resolve("work")
+
+
+def test_a_list_s_truth_is_not_asked_for(make_world: Any, atlas: Any) -> None:
+    """Before a plain resolve and after it."""
+    session = make_world(atlas("a.b")).open()
+    for _ in range(2):
+        assert ("c",) == session.resolve("work", context_hints=Undecided("c")).ask.context_hints
+        session.resolve("work")
+
+
+@pytest.mark.parametrize("context", [range(0), 5, "text", [1]])
+def test_a_context_that_is_no_mapping_is_refused(context: Any, make_world: Any, atlas: Any) -> None:
+    """Whatever it is."""
+    session = make_world(atlas("a.b")).open()
+    with pytest.raises(cra.InvalidCARPRequest) as caught:
+        session.resolve("work", context=context)
+    assert "/context" == caught.value.path
+
+
 class TestMerging:
     """PROTOCOL: The host says who and where, the agent says what for."""
 
