@@ -54,6 +54,10 @@ def read_segment(path: Path) -> bytes:
         content = _zstandard().ZstdDecompressor().decompress(data[: -_TRAILER.size], max_output_size=sealed.size)
     except _zstandard().ZstdError as error:
         raise StorageError(f"the segment {path.name} cannot be decompressed: {error}") from error
+    except MemoryError:
+        raise StorageError(
+            f"the segment {path.name} cannot be decompressed: there is no memory for its {sealed.size} bytes"
+        ) from None
     return bytes(content)
 
 

@@ -6,6 +6,7 @@ A series is named after the process that began it.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -97,8 +98,16 @@ def covered(folder: Path) -> list[Path]:
 
 
 def look(folder: Path) -> Files:
-    """All of it at one moment. Raises `OSError`."""
-    matches = [match for match in map(_find_file, sorted(os.listdir(folder))) if match is not None]
+    """All of it at one moment. Raises `OSError`, for a pipe or a device that is called so, too: to read it may never end."""
+    with os.scandir(folder) as entries:
+        there = sorted(
+            ((match, entry) for entry in entries if (match := _find_file(entry.name)) is not None),
+            key=lambda pair: pair[1].name,
+        )
+    for _, entry in there:
+        if not entry.is_file() and os.path.lexists(entry.path):
+            raise OSError(errno.EINVAL, f"{entry.name} is no regular file; move it away")
+    matches = [match for match, _ in there]
     stones: dict[str, TombstoneFile] = {}
     for match in matches:  # the latest comes last
         if match[3] == "gone":

@@ -579,7 +579,7 @@ READS: dict[str, Callable[[JournalStorage], Any]] = {
 }
 
 
-@pytest.mark.parametrize("call", ["listdir", "open", "pread"])
+@pytest.mark.parametrize("call", ["scandir", "open", "pread"])
 @pytest.mark.parametrize("read", READS)
 def test_a_read_that_the_system_refuses_is_a_storage_error(
     read: str, call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

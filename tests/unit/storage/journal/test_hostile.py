@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from cra.errors import StorageError
 from cra.reference.records import EVENTS, encode_events
 from cra.storage.journal.backend import JournalStorage
+from cra.storage.journal.compression import compress, read_segment
 from cra.storage.journal.entries import FRAME_BYTES, Lines, lines_entry
 from cra.storage.journal.verify import verify_journal
 from cra.testing.traces import make_trace
@@ -101,3 +104,47 @@ def test_a_line_of_another_session_is_a_storage_error(tmp_path: Path) -> None:
         for read in (lambda: list(store.events(SESSION)), lambda: store.last(SESSION, 1)):
             with pytest.raises(StorageError, match="among those of"):
                 read()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+@pytest.mark.parametrize("suffix", ["segment", "index"])
+def test_what_never_ends_is_not_read(kind: str, suffix: str, tmp_path: Path) -> None:
+    """A pipe, or a link to a device, that is called as a file of the journal is."""
+    store = JournalStorage(tmp_path)
+    store.append(make_trace([("a.b", {})]))
+    store.close()
+    (segment,) = tmp_path.glob("*.segment")
+    path = segment.with_suffix(f".{suffix}")
+    path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    said = f"{path.name} is no regular file; move it away"
+    with pytest.raises(StorageError, match=re.escape(said)):
+        verify_journal(tmp_path)
+    with pytest.raises(StorageError, match=re.escape(said)), closing(JournalStorage(tmp_path)) as store:
+        store.sessions()
+
+
+def test_a_segment_that_takes_more_memory_than_there_is_is_a_storage_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody may have compressed gigabytes into a few bytes."""
+    zstandard = pytest.importorskip("zstandard")
+    series = small_series(tmp_path)
+    series.append(frames(DEFINED, with_payload(b'{"a":"' + b"x" * 5000 + b'"}')))
+    series.close()
+    (segment,) = tmp_path.glob("*.segment")
+    assert compress(segment)
+
+    class Greedy:
+        """Decompresses nothing."""
+
+        def decompress(self, *_: object, **__: object) -> bytes:
+            raise MemoryError
+
+    monkeypatch.setattr(zstandard, "ZstdDecompressor", Greedy)
+    with pytest.raises(StorageError, match=r"cannot be decompressed: there is no memory for its \d+ bytes"):
+        read_segment(segment)
+    assert verify_journal(tmp_path).faults
