@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Builds the compiled half of another copy of this tree in place: `bash ci/build-copy.sh FOLDER`. Run there, `python -m …` of the
 # development environment uses the copy. Used by the performance gate and its proof.
 . "$(dirname "$0")/common.sh"

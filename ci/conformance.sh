@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # The language-neutral cases: they are what their tables say, and our adapter passes all of them on both paths. And they notice: every
 # mutant of our implementation fails one.
 . "$(dirname "$0")/common.sh"

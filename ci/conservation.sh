@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # What goes in comes out or is counted, in every mode; the long run, of 100 million records, is `python -m tests.fault.conservation`.
 . "$(dirname "$0")/common.sh"
 

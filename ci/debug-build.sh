@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # The compiled half as nobody ships it, in a folder of its own, under the tests of what it replaces.
 #   debug      -O0, with the assertions of Python's headers and Cython's checks (bounds, None, uninitialised) (CRA_DEBUG=1)
 #   sanitized  the same under AddressSanitizer and UndefinedBehaviorSanitizer, which stop the run at the first fault

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # `make demo` in a copy that holds what a clone would hold, with nothing beside it; then again, which must be quick; then in another
 # copy where there is no C compiler.
 . "$(dirname "$0")/common.sh"

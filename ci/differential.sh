@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # The compiled implementation against the reference: whole responses to generated input, with another seed each time; and a broken
 # reference, which has to be noticed. CRA_DIFFERENTIAL_CASES: how many (30,000).
 . "$(dirname "$0")/common.sh"

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Every system call of a journal, of a jsonl: and of a sqlite: store, failing once, and once the last of its process; processes
 # killed at random; and stores that are broken on purpose, which have to be noticed. One of CRA_FAULTS_THIN faults (1: all of them) is
 # injected, chosen by a seed that is printed.

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Every fuzz target: its committed corpus, then some seconds of fuzzing. A look whether all is well; campaigns are `python -m fuzz campaign`.
 # Where Atheris has no wheel, the corpora are all there is. CRA_FUZZ_SECONDS: how long a target is fuzzed.
 . "$(dirname "$0")/common.sh"

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # The tests on every supported Python that this machine has, besides the one in .venv; few examples a property.
 . "$(dirname "$0")/common.sh"
 export CRA_TEST_PROFILE=glance

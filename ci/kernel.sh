@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # The C kernel's own tests, tests/kernel/test_*.c, each linked with all of cra/_kernel: warnings are errors; once plain and optimised
 # as users have it, then under the address, undefined behaviour and thread sanitizers.
 . "$(dirname "$0")/common.sh"

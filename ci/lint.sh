@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Style and formatting, by ruff.
 . "$(dirname "$0")/common.sh"
 

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Mutation testing by mutmut: every small change to what decides, records and executes has to be caught by a test.
 #   ci/mutation.sh                              the modules named in ci/mutation.py
 #   ci/mutation.sh cra/carp/plan.py …           only these

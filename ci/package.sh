@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # What a user installs: sdist and wheel are built, with a C compiler and without; the wheel goes into an environment of its own, first
 # bare, then with [cli].
 . "$(dirname "$0")/common.sh"

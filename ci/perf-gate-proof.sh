@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Proof that the performance gate gates: in a copy of this tree, a patch that makes a resolve a tenth slower fails the comparison of
 # instructions, and one that changes nothing passes ten times in a row. By name only, since it proves the gate and not a change.
 #   ci/perf-gate-proof.sh [TIMES]

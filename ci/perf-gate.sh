@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Performance. Absolute: p99.9 of a resolve of the golden atlas below 50 µs, in one of three tries, each shown. Ratios within one run:
 # compiled to reference, 117 to 5 actions, worker busy to idle. Relative: instructions counted by callgrind, with a fixed hash seed, against
 # perf/instructions.json, which has counts for each build of Python on each platform; 2 % more is a failure.

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # `make test`, as the README has it, with the thorough Hypothesis profile.
 . "$(dirname "$0")/common.sh"
 

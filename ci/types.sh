@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Types: mypy --strict over the package.
 . "$(dirname "$0")/common.sh"
 

@@ -123,6 +123,9 @@ def _campaign(options: argparse.Namespace) -> int:
         crashes = campaign.run(targets, options.jobs, lambda line: print(line, flush=True), options.slice)
     finally:
         print(write_report(options.folder, campaign.history(), campaign.crashes()))
+    if not any(entry.executions for entry in campaign.history()):
+        print("nothing was fuzzed: there was no time for it; give more --hours", file=sys.stderr)
+        return 2
     return int(bool(crashes))
 
 

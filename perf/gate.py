@@ -33,7 +33,7 @@ class Bound(NamedTuple):
 
 BOUNDS = (
     Bound("compiled / reference", ("resolve 5", "compiled"), ("resolve 5", "pure"), 0.1),
-    Bound("117 / 5 actions", ("resolve 117", "compiled"), ("resolve 5", "compiled"), 2.0),
+    Bound("117 / 5 actions", ("resolve 117", "compiled"), ("resolve 5", "compiled"), 1.5),
     # An idle worker leaves cold caches behind: the busy one is the faster of both, or the caller waits for it.
     Bound("busy / idle worker", ("resolve 5", "compiled"), ("resolve idle", "compiled"), 1.25),
     Bound("timed / untimed", ("resolve timed", "compiled"), ("resolve untimed", "compiled"), 1.1),

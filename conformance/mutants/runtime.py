@@ -15,6 +15,7 @@ from cra.atlas.manifest import ContextBlock
 from cra.carp import conditions, policy
 from cra.carp.context import ContextPlan
 from cra.carp.request import Request
+from cra.carp.resolution import Resolution
 from cra.execution import parameters
 from cra.execution.approvals import ApprovalBook
 from cra.execution.idempotency import IdempotencyStore
@@ -204,6 +205,18 @@ def tokens_by_characters() -> None:
     """Tokens are estimated by characters rather than bytes."""
     estimate = property(lambda self: -(-len(self.content) // 4))
     replace_method(ContextBlock, "token_estimate", lambda original: estimate)  # type: ignore[arg-type, return-value]
+
+
+@mutant("requests", "events")
+def resolutions_say_more() -> None:
+    """A resolution has a member that the published schema does not know."""
+    replace_method(Resolution, "to_dict", lambda original: lambda self: original(self) | {"score": 1})
+
+
+@mutant("requests", "events")
+def resolutions_of_no_time() -> None:
+    """A resolution's timestamp is none."""
+    replace_method(Resolution, "to_dict", lambda original: lambda self: original(self) | {"timestamp": "yesterday"})
 
 
 # Atlases

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from cra.conformance import published
 from cra.conformance.cases import Case
 from cra.conformance.compare import differences
 from cra.conformance.process import Adapter, AdapterFailure
@@ -138,7 +139,7 @@ class _Runner:
         except (AdapterFailure, NoAdapter) as failure:
             kind = failure.kind if isinstance(failure, AdapterFailure) else "crash"
             return self._result(case, "error", started, kind, [str(failure)])
-        details = differences(case.expected, answer)
+        details = [*differences(case.expected, answer), *published.faults(answer)]
         if details:
             return self._result(case, "failed", started, "wrong answer", details)
         return self._result(case, "passed", started)

@@ -195,7 +195,7 @@ def test_episodes_depend_on_seed_and_number_alone(name: str) -> None:
 
 
 def test_the_tiny_space_is_visited_whole() -> None:
-    """Every set of policies in every place under every default, whatever the seed."""
+    """Every set of policies in every place under every default for every session, whatever the seed."""
     generator = GENERATORS["tiny"]
     assert generator.space is not None
     works = list(campaign.plan(10**9, ["tiny"]))
@@ -203,12 +203,15 @@ def test_the_tiny_space_is_visited_whole() -> None:
     seen = set()
     for work in works:
         episode = generator.make(12345, work.number, work.size)
+        loaded: list[str] = []
+        before = ""
         for operation in episode.operations():
             if operation["do"] == "load_atlas":
-                policies = operation["manifest"]["policies"]
-                seen.add((operation["manifest"]["atlas_id"], episode.options["default_decision"], shown(policies)))
-    together = {each for each in seen if "tiny" in each[0]}
-    assert len(together) >= 2 * 8_000
+                loaded = [*(loaded if before == "load_atlas" else []), json.dumps(operation["manifest"])]
+            elif operation["do"] == "create_session":
+                seen.add(hash((episode.options["default_decision"], *loaded, operation["slot"])))
+            before = operation["do"]
+    assert generator.space == len(seen)
 
 
 @pytest.mark.parametrize(
