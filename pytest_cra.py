@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SUFFIXES = (".policy.yaml", ".policy.yml", ".policy.json")
 _MARKER = "cra(*atlases, **options): the atlases that cra_resolver loads, and the options it is made with"
 _UPDATED: pytest.StashKey[list[str]] = pytest.StashKey()
+_OWNERS: pytest.StashKey[dict[Path, str]] = pytest.StashKey()
+"""Which test a golden trace is of."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,6 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARKER)
     config.stash[_UPDATED] = []
+    config.stash[_OWNERS] = {}
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -104,12 +107,12 @@ def golden_trace(request: pytest.FixtureRequest) -> Callable[..., None]:
     """`golden_trace(session)` compares the trace of a session of `cra_resolver` with a committed one, `golden_trace(events)` any
     events.
 
-    The file is `golden/<module>/<test>.trace.jsonl` beside the test's module; `name=` replaces `<test>`. `--update-golden` writes
-    it; otherwise one that is missing or different is a failure that says how.
+    The file is `golden/<module>/<test>.trace.jsonl` beside the test's module, for a test in a class `<class>.<test>`; `name=`
+    replaces that. `--update-golden` writes it; otherwise one that is missing or different is a failure that says how.
     """
     used: set[str] = set()
     # Without a parametrized value's odd characters: the name of a test is not always that of a file.
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", request.node.name).strip("-")
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", ".".join(request.node.nodeid.split("::", 1)[1].split("::"))).strip("-")
 
     def compare(trace: cra.Session | Iterable[cra.Event], *, name: str = plain) -> None:
         __tracebackhide__ = True
@@ -128,6 +131,9 @@ def golden_trace(request: pytest.FixtureRequest) -> Callable[..., None]:
             trace = resolver.trace(trace.session_id)
         events = list(trace)
         path = request.path.parent / "golden" / request.path.stem / f"{name}.trace.jsonl"
+        owner = request.config.stash[_OWNERS].setdefault(path, request.node.nodeid)
+        if name == plain and owner != request.node.nodeid:  # whoever says a name may share it
+            raise ValueError(f"the golden trace {name!r} is that of {owner} already; give one of them a name=")
         if compare_with_golden(events, path, update=bool(request.config.getoption("update_golden", False))):
             request.config.stash[_UPDATED].append(str(path))
 

@@ -186,6 +186,9 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _minimise(options: argparse.Namespace) -> int:
+    if not options.folder.is_dir():  # or a misspelt one would cost the committed inputs
+        print(f"there is no campaign in {options.folder}", file=sys.stderr)
+        return 2
     for target in options.target or NAMES:
         place = options.folder / target / "corpus"
         found = [Path(path) for path in files_of([place])] if place.is_dir() else []

@@ -23,6 +23,7 @@ from typing import Any, TextIO
 from conformance.differential.campaign import FOUND, MOST_FOUND, Report, keep, run
 from conformance.differential.generators import GENERATORS
 from conformance.differential.twins import NoTwins
+from conformance.mutants import MUTANTS
 
 _EVERY_SECONDS = 10.0
 _EXIT_INTERRUPTED = 130
@@ -88,7 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout and nothing else")
     parser.add_argument("--found", type=Path, default=FOUND, help="the folder for disagreements")
-    parser.add_argument("--mutant", help="break the reference on purpose (conformance/mutants): the run has to fail")
+    parser.add_argument(
+        "--mutant",
+        choices=MUTANTS,
+        metavar="NAME",
+        help="break the reference on purpose (conformance/mutants): the run has to fail",
+    )
     return parser
 
 

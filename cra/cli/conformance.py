@@ -63,7 +63,8 @@ def run(
 
         report = run_cases(cases, command, level=level, timeout=timeout, progress=count)
     if as_json:
-        say_json(report.to_dict())
+        chosen = {"groups": group, "cases": case} if group or case else None
+        say_json({**report.to_dict(), "selection": chosen})
     else:
         _show(report)
     return int(not report.passed)
@@ -100,7 +101,8 @@ def _selected(level: str, groups: Sequence[str] | None, ids: Sequence[str] | Non
             )
     cases = select(every, level, groups or (), ids or ())
     if not cases:
-        raise typer.BadParameter(f"none of these cases belongs to the level {level}", param_hint="--level")
+        what = "is in one of these groups and belongs" if groups and ids else "belongs"
+        raise typer.BadParameter(f"none of these cases {what} to the level {level}", param_hint="--level")
     return cases
 
 

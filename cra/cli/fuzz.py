@@ -130,7 +130,7 @@ def _fuzz(
     if as_json:
         say_json(_document(result, out))
     else:
-        _show(result, out)
+        _show(result, out, package)
     return int(bool(result.crashes))
 
 
@@ -158,7 +158,7 @@ def _document(result: Result, out: Path) -> dict[str, Any]:
     }
 
 
-def _show(result: Result, out: Path) -> None:
+def _show(result: Result, out: Path, package: str | None) -> None:
     progress = result.progress
     say(native.SENTENCES[result.instrumentation])
     say(_progress_in_words(progress))
@@ -172,8 +172,9 @@ def _show(result: Result, out: Path) -> None:
         [(Cell(each.signature, "red"), each.input, each.summary) for each in result.crashes],
     )
     say("to see one again:")
+    of_package = "" if package is None else f" --package {package}"
     for each in result.crashes:
-        say_indented(f"cra fuzz {each.target} --reproduce {each.input}")
+        say_indented(f"cra fuzz {each.target}{of_package} --reproduce {each.input}")
 
 
 def _reproduce(target: str, paths: list[Path], package: str | None, as_json: bool) -> int:

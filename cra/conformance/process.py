@@ -101,8 +101,8 @@ class Adapter:
 def _result(answer: bytes, identifier: str) -> Any:
     try:
         message = json.loads(answer)
-    except ValueError:
-        raise AdapterFailure("garbage", f"the answer is no JSON: {answer[:200]!r}") from None
+    except (ValueError, RecursionError):
+        raise AdapterFailure("garbage", f"the answer is no JSON that can be read: {answer[:200]!r}") from None
     if not isinstance(message, dict) or message.get("id") != identifier:
         raise AdapterFailure("garbage", f"the answer has not the id {identifier!r}: {answer[:200]!r}")
     if "failure" in message:

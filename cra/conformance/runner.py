@@ -139,7 +139,10 @@ class _Runner:
         except (AdapterFailure, NoAdapter) as failure:
             kind = failure.kind if isinstance(failure, AdapterFailure) else "crash"
             return self._result(case, "error", started, kind, [str(failure)])
-        details = [*differences(case.expected, answer), *published.faults(answer)]
+        try:
+            details = [*differences(case.expected, answer), *published.faults(answer)]
+        except RecursionError:
+            return self._result(case, "error", started, "garbage", ["the answer is nested too deeply to be compared"])
         if details:
             return self._result(case, "failed", started, "wrong answer", details)
         return self._result(case, "passed", started)

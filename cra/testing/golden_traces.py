@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cra.errors import StorageError
+from cra.errors import InvalidTraceEvent, StorageError
 from cra.hotpath import verify_chain
 from cra.trace.diff import Difference, diff
 from cra.trace.event import Event
@@ -26,8 +26,8 @@ def compare_with_golden(events: Sequence[Event], path: str | os.PathLike[str], *
     """Compare a trace with the golden one at `path`; returns whether the file was written.
 
     With `update` what differs, or is missing, is written as the new golden trace; what means the same stays as it is. Without it
-    that raises `AssertionError` with the differences, one a line. Raises `StorageError` and `InvalidTraceEvent` for a file that
-    cannot be read or written, or is no trace.
+    that raises `AssertionError` with the differences, one a line, or with what is wrong with the file. Raises `StorageError` for
+    one that cannot be read or written.
     """
     __tracebackhide__ = True
     golden = Path(path)
@@ -44,11 +44,9 @@ def compare_with_golden(events: Sequence[Event], path: str | os.PathLike[str], *
             raise StorageError(f"cannot make the folder {golden.parent}: {error.strerror}") from error
         write_events(golden, events)
         return True
-    expected = list(read_events(golden))
-    verified = verify_chain(expected)
-    if not (verified.valid and expected):
+    expected, problem = _read(golden)
+    if problem is not None:
         if not update:
-            problem = f"{verified.error_type} at event {verified.error_index}" if expected else "it is empty"
             raise AssertionError(
                 f"the golden trace {golden} does not verify ({problem}); make it again with --update-golden"
             )
@@ -62,6 +60,18 @@ def compare_with_golden(events: Sequence[Event], path: str | os.PathLike[str], *
         return True
     lines = list(_in_words(result.entries, expected, events))
     raise AssertionError("\n  ".join([f"the trace is not the golden one, {golden}:", *lines]))
+
+
+def _read(golden: Path) -> tuple[list[Event], str | None]:
+    """The events of a golden trace, and what is wrong with it."""
+    try:
+        expected = list(read_events(golden))
+    except InvalidTraceEvent as error:
+        return [], str(error)
+    verified = verify_chain(expected)
+    if not verified.valid:
+        return expected, f"{verified.error_type} at event {verified.error_index}"
+    return expected, None if expected else "it is empty"
 
 
 def _in_words(entries: Sequence[Difference], golden: Sequence[Event], events: Sequence[Event]) -> Iterator[str]:

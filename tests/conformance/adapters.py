@@ -41,6 +41,8 @@ def main(way: str, log: str | None) -> None:
             time.sleep(600)
         elif way == "garbage":
             print("hello", flush=True)
+        elif way == "deep":
+            print(f'{{"id":{json.dumps(identifier)},"result":{"[" * 100_000}{"]" * 100_000}}}', flush=True)
         elif way == "number":
             print("7", flush=True)
         elif way == "other-id":

@@ -39,6 +39,7 @@ def statuses(report: Report) -> list[str]:
     [
         ("crash", "crash", "exit status 3); it said: out of cheese"),
         ("garbage", "garbage", "no JSON"),
+        ("deep", "garbage", "no JSON that can be read"),
         ("number", "garbage", "has not the id"),
         ("other-id", "garbage", "has not the id"),
         ("empty", "garbage", "neither result nor failure"),
@@ -53,6 +54,18 @@ def test_no_proper_answer_costs_one_case(way: str, error: str, details: str) -> 
     assert error == report.results[1].error
     assert details in report.results[1].details[0]
     assert not report.passed
+
+
+def test_an_answer_that_is_too_deep_to_be_compared_costs_one_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the interpreter reads deeper than it compares."""
+
+    def sink(answer: object) -> list[str]:
+        raise RecursionError
+
+    monkeypatch.setattr("cra.conformance.published.faults", sink)
+    report = run([FINE], command("wrong"), timeout=20)
+    assert ["error"] == statuses(report)
+    assert ["the answer is nested too deeply to be compared"] == report.results[0].details
 
 
 @pytest.mark.parametrize("way", ["hang", "deaf"])

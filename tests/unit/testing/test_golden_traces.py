@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cra.errors import InvalidTraceEvent, StorageError
+from cra.errors import StorageError
 from cra.testing.golden_traces import compare_with_golden
 from cra.testing.traces import make_trace
 from cra.trace.jsonl import read_events, write_events
@@ -99,12 +99,15 @@ def test_a_golden_trace_has_to_verify(golden: Path, text: str) -> None:
 
 
 def test_nothing_is_compared_with_nothing(golden: Path, tmp_path: Path) -> None:
-    """An empty trace is a mistake, not a golden one; a file that is no trace and a folder that cannot be made are errors."""
+    """An empty trace is a mistake, not a golden one; a file that is no trace is told and can be made again; a folder that cannot
+    be made is an error."""
     with pytest.raises(AssertionError, match="the trace has no event"):
         compare_with_golden([], golden, update=True)
     golden.write_text("{}\n")
-    with pytest.raises(InvalidTraceEvent):
+    with pytest.raises(AssertionError, match=r"does not verify .*make it again with --update-golden"):
         compare_with_golden(make_trace(CONTENTS), golden)
+    assert compare_with_golden(make_trace(CONTENTS), golden, update=True)
+    assert not compare_with_golden(make_trace(CONTENTS), golden)
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot make the folder"):
         compare_with_golden(make_trace(CONTENTS), tmp_path / "file" / "x" / "y.trace.jsonl", update=True)

@@ -153,6 +153,33 @@ def test_golden_traces_have_names_of_their_own(run: Run) -> None:
     run(code, "--update-golden").assert_outcomes(passed=2)
 
 
+def test_a_golden_trace_is_of_one_test(run: Run, pytester: pytest.Pytester) -> None:
+    """Tests of one name in two classes have two; values that make one name of two are told, and a name= helps."""
+    code = """
+        import pytest
+
+        class TestA:
+            def test_it(self, cra_session, golden_trace):
+                cra_session.resolve("x")
+                golden_trace(cra_session)
+
+        class TestB:
+            def test_it(self, cra_session, golden_trace):
+                golden_trace(cra_session)
+
+        @pytest.mark.parametrize("value", ["a b", "a/b"])
+        def test_values(value, cra_session, golden_trace):
+            golden_trace(cra_session)
+    """
+    done = run(code, "--update-golden")
+    done.assert_outcomes(passed=3, failed=1)
+    done.stdout.fnmatch_lines(
+        ["*'test_values-a-b' is that of *test_values[[]a b[]] already; give one of them a name=*"]
+    )
+    files = sorted(path.name.removesuffix(".trace.jsonl") for path in (pytester.path / "golden" / "test_it").iterdir())
+    assert ["TestA.test_it", "TestB.test_it", "test_values-a-b"] == files
+
+
 def test_an_option_of_that_name_stays_with_whoever_has_it(run: Run, pytester: pytest.Pytester) -> None:
     """A plugin that was there first keeps its `--update-golden`."""
     (pytester.path / "other.py").write_text(
