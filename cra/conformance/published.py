@@ -12,7 +12,7 @@ from typing import Any
 
 import jsonschema_rs
 
-from cra import schemas
+from cra.schemas import load
 
 _MARKS = {
     "carp-resolution": ("resolution_id", "decision", "allowed_actions"),
@@ -47,4 +47,4 @@ def _faults(name: str, at: str, document: Any) -> Iterator[str]:
 
 @cache
 def _validator(name: str) -> Any:
-    return jsonschema_rs.validator_for(schemas.load(name), validate_formats=True)
+    return jsonschema_rs.validator_for(load(name), validate_formats=True)

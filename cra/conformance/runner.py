@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from cra.conformance import published
 from cra.conformance.cases import Case
 from cra.conformance.compare import differences
 from cra.conformance.process import Adapter, AdapterFailure
+from cra.conformance.published import faults as schema_faults
 from cra.errors import ExternalError
 
 PROTOCOL = "cra-conformance/1"
@@ -140,7 +140,7 @@ class _Runner:
             kind = failure.kind if isinstance(failure, AdapterFailure) else "crash"
             return self._result(case, "error", started, kind, [str(failure)])
         try:
-            details = [*differences(case.expected, answer), *published.faults(answer)]
+            details = [*differences(case.expected, answer), *schema_faults(answer)]
         except RecursionError:
             return self._result(case, "error", started, "garbage", ["the answer is nested too deeply to be compared"])
         if details:

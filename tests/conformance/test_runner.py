@@ -62,7 +62,7 @@ def test_an_answer_that_is_too_deep_to_be_compared_costs_one_case(monkeypatch: p
     def sink(answer: object) -> list[str]:
         raise RecursionError
 
-    monkeypatch.setattr("cra.conformance.published.faults", sink)
+    monkeypatch.setattr("cra.conformance.runner.schema_faults", sink)
     report = run([FINE], command("wrong"), timeout=20)
     assert ["error"] == statuses(report)
     assert ["the answer is nested too deeply to be compared"] == report.results[0].details
