@@ -112,7 +112,7 @@ def golden_trace(request: pytest.FixtureRequest) -> Callable[..., None]:
     """
     used: set[str] = set()
     # Without a parametrized value's odd characters: the name of a test is not always that of a file.
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", ".".join(request.node.nodeid.split("::", 1)[1].split("::"))).strip("-")
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", request.node.nodeid.partition("::")[2].replace("::", ".")).strip("-")
 
     def compare(trace: cra.Session | Iterable[cra.Event], *, name: str = plain) -> None:
         __tracebackhide__ = True

@@ -93,7 +93,11 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             type(request.request_id), type(request.timestamp), type(request.operation), type(requester.agent_id),
             type(requester.session_id), type(task.goal), type(task.risk_tier),
         }  # fmt: skip
-        if texts != {str} or execution is not None or requester.parent_session_id is not None:
+        if requester.parent_session_id is not None:
+            texts.add(type(requester.parent_session_id))
+        if execution is not None:
+            texts |= {type(execution.resolution_id), type(execution.action_id), type(execution.idempotency_key or "")}
+        if texts != {str}:
             request = _with_plain_texts(request)
             requester, execution = request.requester, request.execution
         if request.operation == "execute" and execution is None:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import cra
-from cra import hotpath, schemas, strictjson
+from cra import hotpath, strictjson
+from cra.conformance.published import validator
 
 Question = Mapping[str, Any]
 
@@ -104,9 +105,7 @@ def _is_request(document: Any) -> bool:
 
 def _by_schema(name: str) -> Callable[[Any], bool]:
     def check(document: Any) -> bool:
-        import jsonschema_rs
-
-        return bool(jsonschema_rs.validator_for(schemas.load(name), validate_formats=True).is_valid(document))
+        return bool(validator(name).is_valid(document))
 
     return check
 

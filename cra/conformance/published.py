@@ -40,11 +40,12 @@ def _documents(value: Any, at: str) -> Iterator[tuple[str, str, Any]]:
 
 
 def _faults(name: str, at: str, document: Any) -> Iterator[str]:
-    for error in _validator(name).iter_errors(document):
+    for error in validator(name).iter_errors(document):
         where = "".join(f"/{part}" for part in error.instance_path)
         yield f"{at}{where}: not by the published schema {name}: {error.message}"
 
 
 @cache
-def _validator(name: str) -> Any:
+def validator(name: str) -> Any:
+    """Of `jsonschema_rs`, for the schema `name`; formats are checked."""
     return jsonschema_rs.validator_for(load(name), validate_formats=True)
